@@ -1,0 +1,51 @@
+/**
+ * Every bound of the broker that is not a setting, unit in the name. Relations between them are asserted at load, so a
+ * change that breaks one fails before anything starts. Settings (src/config) may only narrow these.
+ */
+const KiB = 1024;
+const MiB = 1024 * KiB;
+
+// Frames and packets
+/** Kafka's socket.request.max.bytes is 100 MiB; an edge host cannot hold that. A larger frame closes the connection. */
+export const KAFKA_REQUEST_MAX_BYTES = 8 * MiB;
+/** A response is built in memory before it is sent: Fetch is cut to this whatever the client asks for. */
+export const KAFKA_RESPONSE_MAX_BYTES = 8 * MiB;
+/** [MQTT-3.1.2-24] announced as Maximum Packet Size; 3.1.1 clients that exceed it are disconnected. */
+export const MQTT_PACKET_MAX_BYTES = 1 * MiB;
+/** One record batch as it is stored. */
+export const BATCH_MAX_BYTES = 4 * MiB;
+
+// Connections
+export const KAFKA_CONNECTIONS_MAX = 1_000;
+export const MQTT_CONNECTIONS_MAX = 10_000;
+/** Bytes queued towards one socket before its reader is paused. */
+export const SOCKET_OUTPUT_HIGH_WATER_BYTES = 256 * KiB;
+
+// The log
+/** Appends that wait for the next synced write, all partitions together; above it the edges stop reading sockets. */
+export const APPEND_QUEUE_MAX_BYTES = 4 * MiB;
+/** One synced write: a bigger one only lengthens the wait of everybody in it. */
+export const COMMIT_MAX_BYTES = 1 * MiB;
+/** The newest batches kept in memory for readers at the end of the log, all partitions together. */
+export const TAIL_CACHE_MAX_BYTES = 4 * MiB;
+export const OPEN_SLICES_MAX = 64;
+export const PARTITIONS_MAX = 4_096;
+/** Kafka's rule for topic names: [a-zA-Z0-9._-], not "." or "..". */
+export const TOPIC_NAME_MAX_CHARS = 249;
+/** Producers remembered per partition for idempotence (KIP-98); the longest idle one gives way. */
+export const PRODUCERS_PER_PARTITION_MAX = 1_000;
+
+// Groups
+export const GROUPS_MAX = 1_000;
+export const GROUP_MEMBERS_MAX = 200;
+export const GROUP_METADATA_MAX_BYTES = 64 * KiB;
+
+function assert(holds: boolean, relation: string): void {
+  if (!holds) throw new RangeError(`limits.ts: ${relation} does not hold`);
+}
+
+assert(BATCH_MAX_BYTES <= KAFKA_REQUEST_MAX_BYTES, 'BATCH_MAX_BYTES <= KAFKA_REQUEST_MAX_BYTES');
+assert(BATCH_MAX_BYTES <= APPEND_QUEUE_MAX_BYTES, 'BATCH_MAX_BYTES <= APPEND_QUEUE_MAX_BYTES');
+assert(BATCH_MAX_BYTES <= KAFKA_RESPONSE_MAX_BYTES, 'BATCH_MAX_BYTES <= KAFKA_RESPONSE_MAX_BYTES');
+assert(MQTT_PACKET_MAX_BYTES <= BATCH_MAX_BYTES, 'MQTT_PACKET_MAX_BYTES <= BATCH_MAX_BYTES');
+assert(COMMIT_MAX_BYTES <= APPEND_QUEUE_MAX_BYTES, 'COMMIT_MAX_BYTES <= APPEND_QUEUE_MAX_BYTES');
