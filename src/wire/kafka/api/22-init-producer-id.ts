@@ -1,0 +1,21 @@
+import { api, int16, int32, int64, string } from '../schema.ts';
+
+export const initProducerId = api({
+  key: 22,
+  name: 'InitProducerId',
+  range: [0, 5],
+  advertise: [0, 5],
+  flexibleFrom: 2,
+  request: {
+    transactionalId: string('0+', { nullable: '0+' }),
+    transactionTimeoutMs: int32('0+'),
+    producerId: int64('3+', { default: -1 }),
+    producerEpoch: int16('3+', { default: -1 }),
+  },
+  response: {
+    throttleTimeMs: int32('0+', { default: 0 }),
+    errorCode: int16('0+'),
+    producerId: int64('0+', { default: -1 }),
+    producerEpoch: int16('0+'),
+  },
+});
