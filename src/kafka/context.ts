@@ -1,0 +1,55 @@
+/** What every handler is given: the parts of the broker it may use, as `broker.ts` wires them. */
+import type { Env } from '../env.ts';
+import type { Log, Partition } from '../log/types.ts';
+import type { Logger } from '../logger.ts';
+
+/** This broker as Kafka clients see it. */
+export interface BrokerIdentity {
+  /** node.id: 0 to 2^31-1. Leader and controller of everything it holds. */
+  readonly nodeId: number;
+  /** 22 characters of base64url in Kafka's own clusters; any stable non-empty text is legal. */
+  readonly clusterId: string;
+  readonly rack: string | null;
+}
+
+/** A broker setting as DescribeConfigs shows it. Values never hold secrets: `sensitive` ones are given as null. */
+export interface BrokerSetting {
+  readonly name: string;
+  readonly value: string | null;
+  readonly isDefault: boolean;
+  readonly sensitive: boolean;
+  readonly doc: string;
+}
+
+export interface KafkaSettings {
+  /** auto.create.topics.enable: Metadata for an unknown topic creates it when the client allows that too. */
+  readonly autoCreateTopics: boolean;
+  /** delete.topic.enable. */
+  readonly deleteTopics: boolean;
+  /** What DescribeConfigs answers for the broker resource, read on each request. */
+  brokerSettings(): Iterable<BrokerSetting>;
+  /** Broker-wide values for topic settings (`log.retention.ms` as `retention.ms`), as text; an override beats them. */
+  topicDefaults(): ReadonlyMap<string, string>;
+  /** Directory shown by DescribeLogDirs. */
+  readonly logDir: string;
+  /** Bytes of that file system: total and usable, -1 when unknown. */
+  logDirSpace(): Promise<{ readonly totalBytes: number; readonly usableBytes: number }>;
+}
+
+/** What Produce asks the transaction coordinator. */
+export interface TransactionGate {
+  /**
+   * Whether the producer may write to the partition in the transaction it has open now: 0, or the protocol's error code
+   * (INVALID_TXN_STATE, INVALID_PRODUCER_EPOCH, INVALID_PRODUCER_ID_MAPPING, ...).
+   */
+  admits(transactionalId: string, producerId: number, producerEpoch: number, partition: Partition): number;
+}
+
+export interface KafkaContext {
+  readonly env: Env;
+  readonly logger: Logger;
+  readonly log: Log;
+  readonly identity: BrokerIdentity;
+  readonly settings: KafkaSettings;
+  readonly transactionGate: TransactionGate;
+}
