@@ -69,13 +69,18 @@ export interface Store {
   list(): Promise<string[]>;
   /** Deletes a closed database's files. */
   remove(name: string): Promise<void>;
+  /**
+   * Rebuilds what can be read of a closed database (lost MANIFEST or CURRENT, torn tables). It may bring back deleted
+   * entries. Rejects with STORE_FAILED when nothing can be done.
+   */
+  repair(name: string): Promise<void>;
   /** Moves a closed database to `quarantine/` with `report` beside it; never deletes. */
   quarantine(name: string, report: string): Promise<void>;
   /** Bytes on disk of one database. */
   sizeOf(name: string): Promise<number>;
   /** Free bytes of the file system that are ours to use. */
   freeBytes(): Promise<number>;
-  /** Small whole files beside the databases (format marker, boot record), replaced atomically and synced. */
+  /** Small whole files beside the databases (boot record, copy of the catalog), replaced atomically and synced. */
   readFile(name: string): Promise<Uint8Array | undefined>;
   writeFile(name: string, content: Uint8Array): Promise<void>;
   /** Releases the lock on the directory. */

@@ -1,0 +1,416 @@
+/**
+ * The store on LevelDB: every database is a directory below the data directory. A database of its own (`lock`) is held
+ * open for as long as the store is: LevelDB's file lock refuses a second process and is released by the kernel when ours
+ * dies. The file `FORMAT` carries the version of everything beside it (FORMAT.md).
+ */
+import { mkdir, open as openFile, readdir, readFile, rename, rm, stat, statfs } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Level } from 'level';
+import { HeadwaterError } from '../errors.ts';
+import type { Database, DatabaseOptions, Entry, Range, Scanner, Store, WriteBatch } from './store.ts';
+
+type Db = Level<Uint8Array, Uint8Array>;
+
+/** Version of the data directory. Permanent rule: a release reads this version and the one before, and writes this one. */
+export const STORE_FORMAT_VERSION = 1;
+const FORMAT_FILE = 'FORMAT';
+const LOCK_NAME = 'lock';
+const QUARANTINE = 'quarantine';
+const NAME = /^[a-z][a-z0-9-]{0,63}$/;
+/** Table files that one database keeps open; LevelDB's own minimum. */
+const OPEN_TABLES_MAX = 74;
+
+function codeOf(error: unknown): string | undefined {
+  const code = (error as { code?: unknown } | null)?.code;
+  return typeof code === 'string' ? code : undefined;
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+/** The cause that LevelDB named, below abstract-level's "Database failed to open". */
+function deepest(error: unknown): unknown {
+  let inner = error;
+  while (inner instanceof Error && inner.cause !== undefined) inner = inner.cause;
+  return inner;
+}
+
+/** DISK_FULL when the file system has no room, otherwise STORE_FAILED; always with the database's name and the cause. */
+function storeError(name: string, action: string, error: unknown): HeadwaterError {
+  const inner = deepest(error);
+  const text = messageOf(inner);
+  if (codeOf(inner) === 'ENOSPC' || codeOf(inner) === 'EDQUOT' || /No space left|quota exceeded/i.test(text)) {
+    return new HeadwaterError('DISK_FULL', `cannot ${action} ${name}: no space left on the device`, { cause: error });
+  }
+  return new HeadwaterError('STORE_FAILED', `cannot ${action} ${name}: ${text}`, { cause: error });
+}
+
+function checkName(name: string): void {
+  if (!NAME.test(name) || name === QUARANTINE) throw new TypeError(`"${name}" is not a database name`);
+}
+
+class LevelBatch implements WriteBatch {
+  readonly #db: Db;
+  readonly #name: string;
+  #chained: ReturnType<Db['batch']> | null = null;
+  byteLength = 0;
+  count = 0;
+
+  constructor(db: Db, name: string) {
+    this.#db = db;
+    this.#name = name;
+  }
+
+  put(key: Uint8Array, value: Uint8Array): void {
+    this.#chained ??= this.#db.batch();
+    this.#chained.put(key, value);
+    this.byteLength += key.byteLength + value.byteLength;
+    this.count++;
+  }
+
+  del(key: Uint8Array): void {
+    this.#chained ??= this.#db.batch();
+    this.#chained.del(key);
+    this.byteLength += key.byteLength;
+    this.count++;
+  }
+
+  async commit(): Promise<void> {
+    const chained = this.#take();
+    if (chained === null) return;
+    try {
+      await chained.write({ sync: true });
+    } catch (error) {
+      throw storeError(this.#name, 'write to', error);
+    }
+  }
+
+  discard(): void {
+    this.#take()
+      ?.close()
+      .catch(() => {});
+  }
+
+  #take(): ReturnType<Db['batch']> | null {
+    const chained = this.#chained;
+    this.#chained = null;
+    this.byteLength = 0;
+    this.count = 0;
+    return chained;
+  }
+}
+
+class LevelScanner implements Scanner {
+  readonly #db: Db;
+  readonly #name: string;
+  readonly #range: Range;
+  #iterator: ReturnType<Db['iterator']> | null = null;
+  /** Entries that were read but did not fit into the answer. */
+  #surplus: Entry[] = [];
+  #ended = false;
+
+  constructor(db: Db, name: string, range: Range) {
+    this.#db = db;
+    this.#name = name;
+    this.#range = range;
+  }
+
+  async next(maxEntries: number, maxBytes: number): Promise<Entry[]> {
+    const entries: Entry[] = [];
+    let bytes = 0;
+    try {
+      // LevelDB passes its high-water mark by one entry and then returns: what was read beyond ours waits in #surplus.
+      this.#iterator ??= this.#db.iterator({ ...this.#range, fillCache: false, highWaterMarkBytes: maxBytes });
+      for (;;) {
+        while (this.#surplus.length > 0) {
+          if (entries.length >= maxEntries || bytes >= maxBytes) return entries;
+          const entry = this.#surplus.shift()!;
+          entries.push(entry);
+          bytes += entry.key.byteLength + entry.value.byteLength;
+        }
+        if (this.#ended || entries.length >= maxEntries || bytes >= maxBytes) return entries;
+        const more = await this.#iterator.nextv(maxEntries - entries.length);
+        if (more.length === 0) this.#ended = true;
+        for (const [key, value] of more as [Uint8Array, Uint8Array][]) this.#surplus.push({ key, value });
+      }
+    } catch (error) {
+      throw storeError(this.#name, 'read', error);
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#iterator?.close();
+  }
+}
+
+class LevelDatabase implements Database {
+  readonly #db: Db;
+  readonly #name: string;
+
+  constructor(db: Db, name: string) {
+    this.#db = db;
+    this.#name = name;
+  }
+
+  async get(key: Uint8Array): Promise<Uint8Array | undefined> {
+    try {
+      return await this.#db.get(key, { fillCache: false });
+    } catch (error) {
+      throw storeError(this.#name, 'read', error);
+    }
+  }
+
+  scan(range: Range): Scanner {
+    return new LevelScanner(this.#db, this.#name, range);
+  }
+
+  batch(): WriteBatch {
+    return new LevelBatch(this.#db, this.#name);
+  }
+
+  async compact(from: Uint8Array, to: Uint8Array): Promise<void> {
+    try {
+      // The `level` package types only what its browser twin has as well.
+      await (this.#db as unknown as { compactRange(a: Uint8Array, b: Uint8Array): Promise<void> }).compactRange(
+        from,
+        to,
+      );
+    } catch (error) {
+      throw storeError(this.#name, 'compact', error);
+    }
+  }
+
+  async close(): Promise<void> {
+    try {
+      await this.#db.close();
+    } catch (error) {
+      throw storeError(this.#name, 'close', error);
+    }
+  }
+}
+
+function openLevel(path: string, options: DatabaseOptions): Db {
+  return new Level<Uint8Array, Uint8Array>(path, {
+    keyEncoding: 'buffer',
+    valueEncoding: 'buffer',
+    createIfMissing: options.mustExist !== true,
+    writeBufferSize: options.writeBufferBytes ?? 1024 * 1024,
+    cacheSize: options.cacheBytes ?? 64 * 1024,
+    blockSize: options.blockBytes ?? 4096,
+    maxFileSize: options.maxFileBytes ?? 2 * 1024 * 1024,
+    maxOpenFiles: OPEN_TABLES_MAX,
+    compression: options.compression ?? true,
+  } as object);
+}
+
+async function syncDirectory(path: string): Promise<void> {
+  const handle = await openFile(path, 'r');
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+/** The real store. Create it with `openLevelStore`. */
+class LevelStore implements Store {
+  readonly #directory: string;
+  readonly #lock: Db;
+
+  constructor(directory: string, lock: Db) {
+    this.#directory = directory;
+    this.#lock = lock;
+  }
+
+  #path(name: string): string {
+    checkName(name);
+    return join(this.#directory, name);
+  }
+
+  async open(name: string, options: DatabaseOptions): Promise<Database> {
+    const path = this.#path(name);
+    const files = await readdir(path).catch(() => [] as string[]);
+    // Without CURRENT LevelDB would start an empty database here and delete the tables of the old one.
+    if (!files.includes('CURRENT') && files.some((file) => /\.(ldb|sst|log)$|^MANIFEST-/.test(file))) {
+      throw new HeadwaterError('STORE_FAILED', `cannot open ${name}: its file CURRENT is missing`);
+    }
+    const db = openLevel(path, options);
+    try {
+      await db.open();
+      if (files.length === 0) await syncDirectory(this.#directory);
+    } catch (error) {
+      await db.close().catch(() => {});
+      throw storeError(name, 'open', error);
+    }
+    return new LevelDatabase(db, name);
+  }
+
+  async list(): Promise<string[]> {
+    const entries = await readdir(this.#directory, { withFileTypes: true });
+    return entries
+      .filter((entry) => entry.isDirectory() && NAME.test(entry.name))
+      .map((entry) => entry.name)
+      .filter((name) => name !== LOCK_NAME && name !== QUARANTINE)
+      .sort();
+  }
+
+  async remove(name: string): Promise<void> {
+    const path = this.#path(name);
+    try {
+      await rm(path, { recursive: true, force: true });
+    } catch (error) {
+      throw storeError(name, 'remove', error);
+    }
+  }
+
+  async repair(name: string): Promise<void> {
+    const path = this.#path(name);
+    try {
+      await (Level as unknown as { repair(location: string): Promise<void> }).repair(path);
+    } catch (error) {
+      throw storeError(name, 'repair', error);
+    }
+  }
+
+  async quarantine(name: string, report: string): Promise<void> {
+    const path = this.#path(name);
+    const shelf = join(this.#directory, QUARANTINE);
+    try {
+      await mkdir(shelf, { recursive: true });
+      const taken = new Set(await readdir(shelf));
+      let n = 1;
+      while (taken.has(`${name}.${n}`)) n++;
+      await rename(path, join(shelf, `${name}.${n}`));
+      await this.#replaceFile(
+        join(shelf, `${name}.${n}.txt`),
+        Buffer.from(report.endsWith('\n') ? report : `${report}\n`),
+      );
+      await syncDirectory(this.#directory);
+    } catch (error) {
+      throw storeError(name, 'quarantine', error);
+    }
+  }
+
+  async sizeOf(name: string): Promise<number> {
+    const path = this.#path(name);
+    let bytes = 0;
+    for (const file of await readdir(path).catch(() => [] as string[])) {
+      bytes += await stat(join(path, file)).then(
+        (info) => info.size,
+        () => 0, // LevelDB removes obsolete files while we look
+      );
+    }
+    return bytes;
+  }
+
+  async freeBytes(): Promise<number> {
+    const info = await statfs(this.#directory);
+    return info.bavail * info.bsize;
+  }
+
+  async readFile(name: string): Promise<Uint8Array | undefined> {
+    checkName(name);
+    try {
+      return await readFile(join(this.#directory, `${name}.file`));
+    } catch (error) {
+      if (codeOf(error) === 'ENOENT') return undefined;
+      throw storeError(name, 'read', error);
+    }
+  }
+
+  async writeFile(name: string, content: Uint8Array): Promise<void> {
+    checkName(name);
+    try {
+      await this.#replaceFile(join(this.#directory, `${name}.file`), content);
+    } catch (error) {
+      throw storeError(name, 'write', error);
+    }
+  }
+
+  async #replaceFile(path: string, content: Uint8Array): Promise<void> {
+    await replaceFile(path, content);
+  }
+
+  async close(): Promise<void> {
+    await this.#lock.close();
+  }
+}
+
+async function replaceFile(path: string, content: Uint8Array): Promise<void> {
+  const temporary = `${path}.new`;
+  const handle = await openFile(temporary, 'w');
+  try {
+    await handle.writeFile(content);
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+  await rename(temporary, path);
+  await syncDirectory(join(path, '..'));
+}
+
+async function takeLock(directory: string): Promise<Db> {
+  const path = join(directory, LOCK_NAME);
+  for (let attempt = 0; ; attempt++) {
+    const db = openLevel(path, { writeBufferBytes: 64 * 1024, cacheBytes: 0 });
+    try {
+      await db.open();
+      return db;
+    } catch (error) {
+      await db.close().catch(() => {});
+      if (
+        codeOf(deepest(error)) === 'LEVEL_LOCKED' ||
+        /LOCK: (already held|Resource temp)/.test(messageOf(deepest(error)))
+      ) {
+        throw new HeadwaterError(
+          'STORE_LOCKED',
+          `the data directory ${directory} is in use by another process; stop it first or choose another directory`,
+          { cause: error },
+        );
+      }
+      if (attempt > 0) throw storeError(LOCK_NAME, 'open', error);
+      // It holds nothing: a damaged one is made anew.
+      await rm(path, { recursive: true, force: true });
+    }
+  }
+}
+
+async function checkFormat(directory: string): Promise<void> {
+  const path = join(directory, FORMAT_FILE);
+  const text = await readFile(path, 'utf8').catch((error: unknown) => {
+    if (codeOf(error) === 'ENOENT') return '';
+    throw storeError(FORMAT_FILE, 'read', error);
+  });
+  const match = /^headwater (\d{1,6})\n$/.exec(text);
+  if (match === null) {
+    // New, or torn by a power cut: the entries carry versions of their own.
+    await replaceFile(path, Buffer.from(`headwater ${STORE_FORMAT_VERSION}\n`));
+  } else if (Number(match[1]) > STORE_FORMAT_VERSION) {
+    throw new HeadwaterError(
+      'STORE_FORMAT',
+      `the data directory ${directory} has format ${match[1]}; this version reads up to ${STORE_FORMAT_VERSION}: ` +
+        'run the newer Headwater that wrote it',
+    );
+  }
+}
+
+/**
+ * Opens (creates) a data directory and locks it. Rejects with STORE_LOCKED when another process holds it, STORE_FORMAT
+ * when a newer version wrote it, STORE_FAILED or DISK_FULL when it cannot be used.
+ */
+export async function openLevelStore(directory: string): Promise<Store> {
+  try {
+    await mkdir(directory, { recursive: true });
+  } catch (error) {
+    throw storeError(directory, 'create', error);
+  }
+  const lock = await takeLock(directory);
+  try {
+    await checkFormat(directory);
+  } catch (error) {
+    await lock.close();
+    throw error;
+  }
+  return new LevelStore(directory, lock);
+}
