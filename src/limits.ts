@@ -21,6 +21,13 @@ export const MQTT_CONNECTIONS_MAX = 10_000;
 /** Bytes queued towards one socket before its reader is paused. */
 export const SOCKET_OUTPUT_HIGH_WATER_BYTES = 256 * KiB;
 
+/** Requests that have arrived in part, all Kafka connections together: above it the one that grows is closed. */
+export const KAFKA_PARTIAL_REQUESTS_MAX_BYTES = 32 * MiB;
+/** Answers that wait for slow sockets, all Kafka connections together: above it Fetch answers shrink to one batch. */
+export const KAFKA_OUTPUT_MAX_BYTES = 24 * MiB;
+/** Requests of one connection that are answered in order: more are left unread (Java clients pipeline 5). */
+export const KAFKA_PIPELINED_REQUESTS_MAX = 64;
+
 // The log
 /** Appends that wait for the next synced write, all partitions together; above it the edges stop reading sockets. */
 export const APPEND_QUEUE_MAX_BYTES = 4 * MiB;
@@ -47,5 +54,10 @@ function assert(holds: boolean, relation: string): void {
 assert(BATCH_MAX_BYTES <= KAFKA_REQUEST_MAX_BYTES, 'BATCH_MAX_BYTES <= KAFKA_REQUEST_MAX_BYTES');
 assert(BATCH_MAX_BYTES <= APPEND_QUEUE_MAX_BYTES, 'BATCH_MAX_BYTES <= APPEND_QUEUE_MAX_BYTES');
 assert(BATCH_MAX_BYTES <= KAFKA_RESPONSE_MAX_BYTES, 'BATCH_MAX_BYTES <= KAFKA_RESPONSE_MAX_BYTES');
+assert(
+  KAFKA_REQUEST_MAX_BYTES <= KAFKA_PARTIAL_REQUESTS_MAX_BYTES,
+  'KAFKA_REQUEST_MAX_BYTES <= KAFKA_PARTIAL_REQUESTS_MAX_BYTES',
+);
+assert(KAFKA_RESPONSE_MAX_BYTES <= KAFKA_OUTPUT_MAX_BYTES, 'KAFKA_RESPONSE_MAX_BYTES <= KAFKA_OUTPUT_MAX_BYTES');
 assert(MQTT_PACKET_MAX_BYTES <= BATCH_MAX_BYTES, 'MQTT_PACKET_MAX_BYTES <= BATCH_MAX_BYTES');
 assert(COMMIT_MAX_BYTES <= APPEND_QUEUE_MAX_BYTES, 'COMMIT_MAX_BYTES <= APPEND_QUEUE_MAX_BYTES');

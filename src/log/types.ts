@@ -54,6 +54,8 @@ export interface ReadOptions {
   readonly upTo: number;
   /** At least one batch is returned whatever its size (KIP-74) unless `allowNone`. */
   readonly maxBytes: number;
+  /** A first batch above `maxBytes` is not returned: the answer is empty and `nextOffset` is `from`. */
+  readonly allowNone?: boolean;
 }
 
 /** Whole stored batches, in offset order, without holes except those compaction left. */
