@@ -77,7 +77,11 @@ export type Value = string | number | boolean | readonly string[] | null;
 /** A value, or what is wrong with it in words that name what is allowed. */
 export type Parsed = { readonly value: Value } | { readonly problem: string };
 
-const UNIT_HINT = { integer: '', bytes: ' bytes (units: KiB, MiB, GiB, kB, MB, GB)', ms: ' ms (units: ms, s, m, h, d)' };
+const UNIT_HINT = {
+  integer: '',
+  bytes: ' bytes (units: KiB, MiB, GiB, kB, MB, GB)',
+  ms: ' ms (units: ms, s, m, h, d)',
+};
 const TIME_UNITS = /[0-9]\s*(ms|s|m|h|d)$/i;
 const SIZE_UNITS = /[0-9]\s*([kmg]i?b)$/i;
 
@@ -142,7 +146,9 @@ export function parseRow(row: Row, raw: unknown): Parsed {
         const text = String(item).trim();
         if (text === '' && items.length === 1) return { value: Object.freeze([]) };
         if (text === '' || (row.choices !== undefined && !row.choices.includes(text))) {
-          return { problem: `${show(text)} is not ${row.choices === undefined ? 'a name' : `one of ${row.choices.join(', ')}`}` };
+          return {
+            problem: `${show(text)} is not ${row.choices === undefined ? 'a name' : `one of ${row.choices.join(', ')}`}`,
+          };
         }
         if (texts.includes(text)) return { problem: `${show(text)} is listed twice` };
         texts.push(text);

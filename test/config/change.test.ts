@@ -1,0 +1,44 @@
+import { describe, expect, it } from 'vitest';
+import { compareConfig, effectiveConfig } from '../../src/config/change.ts';
+import { loadConfig } from '../../src/config/load.ts';
+
+const load = (text: string) => loadConfig({ text, hostname: 'edge' });
+const LINK = (more: string) => `links: { up: { type: kafka, bootstrap.servers: "h:1", topics: a${more} } }\n`;
+
+describe('a reload', () => {
+  it('tells what changes at once from what needs a restart', async () => {
+    const before = await load(`num.partitions: 1\nflush.ms: 0\ntopics: { a: { retention.ms: 1d } }\n${LINK('')}`);
+    const after = await load(
+      `num.partitions: 3\nflush.ms: 10\nlisteners: { kafka: 9093 }\ntopics: { a: { retention.ms: 2d }, b: {} }\n${LINK(', max.bytes.per.second: 1KiB, acks: 1, password: x')}`,
+    );
+    const { changed, restart } = compareConfig(before, after);
+    expect(changed).toEqual([
+      { path: 'num.partitions', from: '1', to: '3' },
+      { path: 'topics.a.retention.ms', from: '1d', to: '2d' },
+      { path: 'topics.b', from: '(none)', to: 'declared' },
+      { path: 'links.up.max.bytes.per.second', from: '0', to: '1024' },
+    ]);
+    expect(restart).toEqual([
+      { path: 'flush.ms', from: '0', to: '10' },
+      { path: 'listeners.kafka', from: '127.0.0.1:9092', to: '127.0.0.1:9093' },
+      { path: 'links.up.acks', from: 'all', to: '1' },
+      { path: 'links.up.password', from: '(none)', to: '(secret)' },
+    ]);
+  });
+
+  it('changes nothing when nothing changed', async () => {
+    const text = `routes: [{ mqtt: a, topic: b }]\n${LINK('')}`;
+    expect(compareConfig(await load(text), await load(text))).toEqual({ changed: [], restart: [] });
+  });
+
+  it('keeps the running value of what needs a restart, so that it is named again until there was one', async () => {
+    const before = await load(`flush.ms: 0\n${LINK('')}`);
+    const after = await load(`flush.ms: 10\nnum.partitions: 2\n${LINK(', acks: 1, paused: true')}`);
+    const now = effectiveConfig(before, after);
+    expect(now.settings['flush.ms']).toBe(0);
+    expect(now.settings['num.partitions']).toBe(2);
+    expect(now.links.get('up')?.acks).toBe('all');
+    expect(now.links.get('up')?.paused).toBe(true);
+    expect(compareConfig(now, after).restart.map(({ path }) => path)).toEqual(['flush.ms', 'links.up.acks']);
+  });
+});
