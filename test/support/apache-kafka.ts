@@ -100,19 +100,31 @@ export class ApacheKafka {
   readonly #controllerPort: number;
   #child: Child | null = null;
 
-  private constructor(version: KafkaVersion, ports: readonly [number, number], settings: Record<string, string>) {
+  private constructor(
+    version: KafkaVersion,
+    ports: readonly [number, number],
+    settings: Record<string, string>,
+    advertisedPort: number,
+  ) {
     this.version = version;
     this.#dir = tempDir(`kafka-${version}`);
     [this.port, this.#controllerPort] = ports;
-    writeFileSync(join(this.#dir, 'server.properties'), this.#properties(settings));
+    writeFileSync(join(this.#dir, 'server.properties'), this.#properties(settings, advertisedPort || this.port));
     atEnd(async () => {
       if (this.#child?.running) await this.kill();
     });
   }
 
-  /** `settings` are added to server.properties. */
-  static async start(version: KafkaVersion = '4.3.1', settings: Record<string, string> = {}): Promise<ApacheKafka> {
-    const kafka = new ApacheKafka(version, [await freePort(), await freePort()], settings);
+  /**
+   * `settings` are added to server.properties. With `advertisedPort` clients are sent to that port of 127.0.0.1: a proxy
+   * that leads here.
+   */
+  static async start(
+    version: KafkaVersion = '4.3.1',
+    settings: Record<string, string> = {},
+    advertisedPort = 0,
+  ): Promise<ApacheKafka> {
+    const kafka = new ApacheKafka(version, [await freePort(), await freePort()], settings, advertisedPort);
     const storage = ['-Xmx128m', ...SMALL, '-cp', classPath(version), 'kafka.tools.StorageTool'];
     const id = (await mustRun('java', [...storage, 'random-uuid'])).trim();
     await mustRun('java', [...storage, 'format', '-t', id, '-c', join(kafka.#dir, 'server.properties')]);
@@ -146,14 +158,15 @@ export class ApacheKafka {
     await this.#child?.stop('SIGTERM');
   }
 
-  #properties(settings: Record<string, string>): string {
-    const listeners = `PLAINTEXT://127.0.0.1:${this.port},CONTROLLER://127.0.0.1:${this.#controllerPort}`;
+  #properties(settings: Record<string, string>, advertisedPort: number): string {
+    const controller = `CONTROLLER://127.0.0.1:${this.#controllerPort}`;
+    const advertised = `PLAINTEXT://127.0.0.1:${advertisedPort}`;
     const rows: Record<string, string> = {
       'process.roles': 'broker,controller',
       'node.id': '1',
       'controller.quorum.voters': `1@127.0.0.1:${this.#controllerPort}`,
-      listeners,
-      'advertised.listeners': this.version === '3.9.2' ? `PLAINTEXT://127.0.0.1:${this.port}` : listeners,
+      listeners: `PLAINTEXT://127.0.0.1:${this.port},${controller}`,
+      'advertised.listeners': this.version === '3.9.2' ? advertised : `${advertised},${controller}`,
       'controller.listener.names': 'CONTROLLER',
       'inter.broker.listener.name': 'PLAINTEXT',
       'listener.security.protocol.map': 'CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT',

@@ -20,7 +20,8 @@ export class TcpProxy {
     this.#server = createServer((socket) => this.#accept(socket));
   }
 
-  static async start(target: number): Promise<TcpProxy> {
+  /** `target` may be set later. */
+  static async start(target = 0): Promise<TcpProxy> {
     const proxy = new TcpProxy(target);
     await new Promise<void>((resolve) => {
       proxy.#server.listen(0, '127.0.0.1', resolve);
