@@ -14,10 +14,38 @@ export const KAFKA_RESPONSE_MAX_BYTES = 8 * MiB;
 export const MQTT_PACKET_MAX_BYTES = 1 * MiB;
 /** One record batch as it is stored. */
 export const BATCH_MAX_BYTES = 4 * MiB;
+/** The records of one batch once decompressed; more is treated as damage. */
+export const BATCH_DECOMPRESSED_MAX_BYTES = 16 * MiB;
 
 // Connections
 export const KAFKA_CONNECTIONS_MAX = 1_000;
 export const MQTT_CONNECTIONS_MAX = 10_000;
+/** From accept to CONNECT [MQTT-3.1.4-1: a reasonable time]. */
+export const MQTT_CONNECT_TIMEOUT_MS = 10_000;
+/** A packet that does not become whole within this time (slow-loris) closes its connection. */
+export const MQTT_PACKET_TIMEOUT_MS = 60_000;
+/** Publishes of one connection that wait for their synced write; above it the socket is not read. */
+export const MQTT_PENDING_MAX_BYTES = 512 * KiB;
+/** Receive Maximum announced to MQTT 5 clients: QoS 1 and 2 publishes not yet acknowledged. */
+export const MQTT_RECEIVE_MAXIMUM = 1_024;
+/** Deliveries at QoS 1 and 2 on the way to one client, whatever it would take. */
+export const MQTT_INFLIGHT_MAX = 256;
+/** Deliveries waiting in one socket; above it the subscriber falls behind and reads from the log. */
+export const MQTT_OUTPUT_HIGH_WATER_BYTES = 64 * KiB;
+/** Topic Alias Maximum, both ways. */
+export const MQTT_TOPIC_ALIASES_MAX = 32;
+export const MQTT_TOPIC_LEVELS_MAX = 128;
+export const MQTT_SUBSCRIPTIONS_PER_SESSION_MAX = 1_000;
+export const MQTT_SUBSCRIPTIONS_MAX = 100_000;
+/** Sessions, connected or not. */
+export const MQTT_SESSIONS_MAX = 100_000;
+/** Retained messages: topics and payloads in memory, all together. */
+export const MQTT_RETAINED_MAX_BYTES = 8 * MiB;
+/** Sessions that read their backlog from the log at the same time, and how much one of them reads in a step. */
+export const MQTT_CATCH_UP_READERS_MAX = 8;
+export const MQTT_CATCH_UP_READ_BYTES = 64 * KiB;
+/** Topics whose route and matching subscriptions are remembered. */
+export const MQTT_TOPIC_CACHE_ENTRIES = 4_096;
 /** Bytes queued towards one socket before its reader is paused. */
 export const SOCKET_OUTPUT_HIGH_WATER_BYTES = 256 * KiB;
 
@@ -46,6 +74,8 @@ export const PRODUCERS_PER_PARTITION_MAX = 1_000;
 export const GROUPS_MAX = 1_000;
 export const GROUP_MEMBERS_MAX = 200;
 export const GROUP_METADATA_MAX_BYTES = 64 * KiB;
+/** Members and committed offsets of all groups in memory; above it no new member and no new partition is taken. */
+export const GROUPS_TOTAL_MAX_BYTES = 8 * MiB;
 
 function assert(holds: boolean, relation: string): void {
   if (!holds) throw new RangeError(`limits.ts: ${relation} does not hold`);
