@@ -136,7 +136,8 @@ function applyJoining(group: Group, change: Extract<Change, { kind: 'joining' }>
 export function apply(group: Group, change: Change, now: number): void {
   switch (change.kind) {
     case 'metadata':
-      return applyMetadata(group, change.value, change.move, now);
+      applyMetadata(group, change.value, change.move, now);
+      return;
     case 'removed':
       group.state = nextState(group.state, 'removed');
       group.pending.clear();
@@ -148,12 +149,15 @@ export function apply(group: Group, change: Change, now: number): void {
       group.pending.delete(change.memberId);
       return;
     case 'joining':
-      return applyJoining(group, change);
+      applyJoining(group, change);
+      return;
     case 'member-gone':
       drop(group, change.memberId);
-      return settle(group);
+      settle(group);
+      return;
     case 'replaced':
-      return replace(group, change.oldId, change.member, change.deadline);
+      replace(group, change.oldId, change.member, change.deadline);
+      return;
     case 'rebalance':
       group.state = nextState(group.state, 'rebalance');
       group.rebalance = change.rebalance;
@@ -177,6 +181,7 @@ export function apply(group: Group, change: Change, now: number): void {
       return;
     case 'synced':
       known(group, change.memberId).mustSync = false;
-      return settle(group);
+      settle(group);
+      return;
   }
 }

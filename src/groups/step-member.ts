@@ -89,7 +89,8 @@ function assign(group: Group, request: SyncRequest, own: SyncTicket, context: St
     assignment: given.get(value.id) ?? EMPTY_BYTES,
   }));
   let bytes = 0;
-  for (const value of values) bytes += memberBytes(value);
+  for (const value of values) bytes += opaqueBytes(value);
+  // Subscriptions were checked against the bound when the members joined; assignments may take as much again.
   if (bytes > 2 * context.options.metadataMaxBytes) {
     return { changes: [], answers: [() => own(syncError(GROUP_ERROR.UNKNOWN_SERVER_ERROR))] };
   }
