@@ -94,7 +94,10 @@ export class TestBroker {
 
   /** A process with these arguments, without waiting for it to listen. */
   spawn(): Child {
-    return new Child(HEADWATER, this.args, { cwd: ROOT, env: { ...process.env, ...this.#options.env } });
+    return new Child(HEADWATER, this.args, {
+      cwd: ROOT,
+      ...(this.#options.env === undefined ? {} : { env: this.#options.env }),
+    });
   }
 
   async start(): Promise<void> {

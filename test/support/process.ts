@@ -29,7 +29,11 @@ export class Child {
   #ended: Finished | null = null;
 
   constructor(command: string, args: readonly string[], options: SpawnOptions = {}) {
-    const child = spawn(command, args, { ...options, stdio: ['pipe', 'pipe', 'pipe'] });
+    const child = spawn(command, args, {
+      ...options,
+      env: { ...outsideVitest(), ...options.env },
+      stdio: ['pipe', 'pipe', 'pipe'],
+    });
     this.#process = child;
     this.pid = child.pid ?? -1;
     if (child.pid !== undefined) rememberPid(child.pid);
@@ -112,7 +116,7 @@ export class Child {
 export async function run(command: string, args: readonly string[], options: RunOptions = {}): Promise<Finished> {
   const child = new Child(command, args, {
     ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
-    env: { ...process.env, ...options.env },
+    ...(options.env === undefined ? {} : { env: options.env }),
   });
   if (options.input !== undefined) child.write(options.input);
   child.endInput();
@@ -143,6 +147,14 @@ export async function mustRun(command: string, args: readonly string[], options:
     );
   }
   return stdout;
+}
+
+/** A child is a program of its own and must not believe that it is part of a test run. */
+function outsideVitest(): NodeJS.ProcessEnv {
+  const names = Object.keys(process.env).filter(
+    (name) => !/^(VITEST|TEST$|NODE_ENV$|NODE_OPTIONS$|FORCE_COLOR$)/.test(name),
+  );
+  return Object.fromEntries(names.map((name) => [name, process.env[name]]));
 }
 
 function tail(text: string): string {
