@@ -32,6 +32,7 @@ export class ResendingPublisher {
   #count = 0;
   #socket: Socket | null = null;
   connections = 0;
+  #stopped = false;
 
   constructor(options: PublisherOptions) {
     this.#options = options;
@@ -51,9 +52,15 @@ export class ResendingPublisher {
     return this.#timesSent[index]! > 1;
   }
 
+  /** Gives up what is not acknowledged yet. */
+  stop(): void {
+    this.#stopped = true;
+    this.#socket?.destroy();
+  }
+
   /** Publishes everything; resolves when all of it is acknowledged. */
   async run(): Promise<void> {
-    while (this.#count < this.#options.readings.length) {
+    while (!this.#stopped && this.#count < this.#options.readings.length) {
       await this.#oneConnection();
       if (this.#count < this.#options.readings.length) {
         await new Promise((resolve) => {
