@@ -32,6 +32,7 @@ export const ERRORS = {
   INVALID_CONFIG: row('a setting that is unknown or has an impossible value', false, 40, 0x83),
   INVALID_PARTITIONS: row('a number of partitions that is not allowed', false, 37, 0x83),
   INVALID_REPLICATION_FACTOR: row('a replication factor that this broker cannot give', false, 38, 0x83),
+  INVALID_REPLICA_ASSIGNMENT: row('partitions assigned to brokers that are not there', false, 39, 0x83),
   INVALID_TIMESTAMP: row('a record timestamp outside what the topic allows', false, 32, 0x99),
   UNSUPPORTED_COMPRESSION: row('a compression codec that is not known', false, 76, 0x99),
   // What is not there, or there already

@@ -2,6 +2,7 @@
 import type { Env } from '../env.ts';
 import type { Log, Partition } from '../log/types.ts';
 import type { Logger } from '../logger.ts';
+import type { EdgeMetrics } from './metrics.ts';
 
 /** This broker as Kafka clients see it. */
 export interface BrokerIdentity {
@@ -46,10 +47,13 @@ export interface TransactionGate {
 }
 
 export interface KafkaContext {
+  readonly metrics: EdgeMetrics;
   readonly env: Env;
   readonly logger: Logger;
   readonly log: Log;
   readonly identity: BrokerIdentity;
   readonly settings: KafkaSettings;
   readonly transactionGate: TransactionGate;
+  /** Bytes that wait for sockets, all connections together. */
+  readonly outputBytes: number;
 }

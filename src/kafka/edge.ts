@@ -1,0 +1,180 @@
+/** The Kafka edge: its listeners and the connections they accept. */
+import type { AddressInfo, Server, Socket } from 'node:net';
+import type { Env, Timer } from '../env.ts';
+import { KAFKA_CONNECTIONS_MAX } from '../limits.ts';
+import type { Log } from '../log/types.ts';
+import type { Logger } from '../logger.ts';
+import type { Metrics } from '../metrics.ts';
+import { Connection, type SharedBytes } from './connection.ts';
+import type { BrokerIdentity, KafkaContext, KafkaSettings, TransactionGate } from './context.ts';
+import type { HandlerTable } from './handler.ts';
+import { createHandlers } from './handlers.ts';
+import { edgeMetrics } from './metrics.ts';
+
+export interface KafkaListenerOptions {
+  /** As in Kafka's `listeners`: PLAINTEXT, SSL, LAN, ... */
+  readonly name: string;
+  readonly host: string;
+  /** 0: any free port. */
+  readonly port: number;
+  /** advertised.listeners; null: the address and port that the client reached us at (right behind no NAT). */
+  readonly advertised: { readonly host: string; readonly port: number } | null;
+  /** Wraps an accepted socket in TLS; null: plain text. */
+  readonly secure: ((socket: Socket) => Socket) | null;
+}
+
+export interface KafkaEdgeOptions {
+  readonly listeners: readonly KafkaListenerOptions[];
+  readonly identity: BrokerIdentity;
+  readonly settings: KafkaSettings;
+  /** kafka.max.connections, at most KAFKA_CONNECTIONS_MAX; one more is closed at once. */
+  readonly maxConnections?: number;
+  /** connections.max.idle.ms: a connection without a byte in either direction for this long is closed. Default 600000. */
+  readonly maxIdleMs?: number;
+}
+
+export interface KafkaEdgeDependencies {
+  readonly env: Env;
+  readonly logger: Logger;
+  readonly metrics: Metrics;
+  readonly log: Log;
+  readonly transactionGate: TransactionGate;
+}
+
+export interface BoundAddress {
+  readonly listener: string;
+  readonly host: string;
+  readonly port: number;
+}
+
+const IDLE_CHECK_MS = 30_000;
+const STOP_MAX_MS = 1_000;
+
+export class KafkaEdge {
+  readonly #options: KafkaEdgeOptions;
+  readonly #env: Env;
+  readonly #logger: Logger;
+  readonly #context: KafkaContext;
+  readonly #handlers: HandlerTable;
+  readonly #shared: SharedBytes = { partial: 0, output: 0 };
+  readonly #connections = new Set<Connection>();
+  readonly #servers: Server[] = [];
+  #idleTimer: Timer | null = null;
+  #nextId = 1;
+  #emptied: (() => void) | null = null;
+
+  constructor(options: KafkaEdgeOptions, dependencies: KafkaEdgeDependencies) {
+    const { metrics, ...parts } = dependencies;
+    const shared = this.#shared;
+    this.#options = options;
+    this.#env = dependencies.env;
+    this.#logger = dependencies.logger;
+    this.#handlers = createHandlers();
+    this.#context = {
+      ...parts,
+      identity: options.identity,
+      settings: options.settings,
+      metrics: edgeMetrics(
+        metrics,
+        () => this.#connections.size,
+        () => shared.output,
+      ),
+      get outputBytes() {
+        return shared.output;
+      },
+    };
+  }
+
+  /** Binds every listener; when one fails (EADDRINUSE, EACCES) those bound before are closed again and the error is thrown. */
+  async start(): Promise<BoundAddress[]> {
+    const bound: BoundAddress[] = [];
+    try {
+      for (const listener of this.#options.listeners) bound.push(await this.#listen(listener));
+    } catch (error) {
+      await this.stop();
+      throw error;
+    }
+    this.#idleTimer = this.#env.clock.every(IDLE_CHECK_MS, () => this.#closeIdle());
+    return bound;
+  }
+
+  /** Accepts no more, ends long polls, waits up to a second for what is in flight to be answered, then closes. */
+  async stop(): Promise<void> {
+    this.#idleTimer?.cancel();
+    this.#idleTimer = null;
+    const servers = this.#servers.splice(0);
+    const released = servers.map((server) => new Promise<void>((resolve) => server.close(() => resolve())));
+    for (const connection of [...this.#connections]) connection.stop();
+    if (this.#connections.size > 0) {
+      await new Promise<void>((resolve) => {
+        const timer = this.#env.clock.after(STOP_MAX_MS, resolve);
+        this.#emptied = () => {
+          timer.cancel();
+          resolve();
+        };
+      });
+      this.#emptied = null;
+      for (const connection of [...this.#connections]) connection.destroy();
+    }
+    await Promise.all(released);
+  }
+
+  async #listen(listener: KafkaListenerOptions): Promise<BoundAddress> {
+    const server = this.#env.net.server((socket) => this.#accept(socket, listener, address));
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', reject);
+      server.listen(listener.port, listener.host, () => {
+        server.off('error', reject);
+        resolve();
+      });
+    });
+    server.on('error', (error) => {
+      this.#logger.error({ listener: listener.name, error: error.message }, 'a Kafka listener failed');
+    });
+    this.#servers.push(server);
+    const address = server.address() as AddressInfo;
+    return { listener: listener.name, host: address.address, port: address.port };
+  }
+
+  #accept(accepted: Socket, listener: KafkaListenerOptions, address: AddressInfo): void {
+    const { metrics } = this.#context;
+    const limit = Math.min(this.#options.maxConnections ?? KAFKA_CONNECTIONS_MAX, KAFKA_CONNECTIONS_MAX);
+    if (this.#connections.size >= limit) {
+      metrics.refusedConnections.value += 1;
+      this.#logger.warn({ limit, remote: accepted.remoteAddress }, 'refusing a Kafka connection: limit reached');
+      accepted.destroy();
+      return;
+    }
+    metrics.connections.value += 1;
+    const socket = listener.secure === null ? accepted : listener.secure(accepted);
+    const connection = new Connection({
+      id: this.#nextId++,
+      socket,
+      listener: listener.name,
+      advertised: listener.advertised ?? { host: hostOf(accepted.localAddress ?? listener.host), port: address.port },
+      context: this.#context,
+      handlers: this.#handlers,
+      shared: this.#shared,
+      authentication: null,
+      onClosed: (closed) => {
+        this.#connections.delete(closed);
+        if (this.#connections.size === 0) this.#emptied?.();
+      },
+    });
+    this.#connections.add(connection);
+  }
+
+  #closeIdle(): void {
+    const before = this.#env.clock.monotonic() - (this.#options.maxIdleMs ?? 600_000);
+    for (const connection of this.#connections) {
+      if (connection.lastActivity >= before) continue;
+      this.#context.metrics.closed('idle').value += 1;
+      connection.destroy();
+    }
+  }
+}
+
+/** IPv4 clients of a dual-stack socket must be told an IPv4 address. */
+function hostOf(address: string): string {
+  return address.replace(/^::ffff:/, '');
+}

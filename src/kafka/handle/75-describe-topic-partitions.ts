@@ -1,0 +1,47 @@
+import type { Topic } from '../../log/types.ts';
+import { describeTopicPartitions } from '../../wire/kafka/api/75-describe-topic-partitions.ts';
+import { KAFKA_ERROR } from '../../wire/kafka/errors.ts';
+import { type ResponseInput, ZERO_UUID } from '../../wire/kafka/schema.ts';
+import { handler } from '../handler.ts';
+
+type Response = ResponseInput<typeof describeTopicPartitions>;
+
+const PARTITIONS_MAX = 2_000;
+
+/** KIP-966: topics in name order, cut at the partition limit; the cursor says where the next request goes on. */
+export const describeTopicPartitionsHandler = handler({
+  api: describeTopicPartitions,
+  handle({ log, identity, metrics }, { topics: wanted, responsePartitionLimit, cursor }) {
+    const all = wanted.length === 0 ? [...log.topics()].map(({ name }) => name) : wanted.map(({ name }) => name);
+    const names = [...new Set(all)].sort();
+    let left = Math.max(1, Math.min(responsePartitionLimit, PARTITIONS_MAX));
+    const topics: Response['topics'][number][] = [];
+    const partitionsOf = (topic: Topic, from: number, to: number) =>
+      topic.partitions.slice(from, to).map((partition) => ({
+        errorCode: KAFKA_ERROR.NONE,
+        partitionIndex: partition.index,
+        leaderId: identity.nodeId,
+        leaderEpoch: partition.leaderEpoch,
+        replicaNodes: partition.replicas,
+        isrNodes: partition.inSyncReplicas,
+        offlineReplicas: [],
+      }));
+    for (const name of names) {
+      if (cursor !== null && name < cursor.topicName) continue;
+      const topic = log.topic(name);
+      if (topic === undefined) {
+        metrics.error(KAFKA_ERROR.UNKNOWN_TOPIC_OR_PARTITION);
+        topics.push({ errorCode: KAFKA_ERROR.UNKNOWN_TOPIC_OR_PARTITION, name, topicId: ZERO_UUID, partitions: [] });
+        continue;
+      }
+      const from = cursor?.topicName === name ? Math.max(0, cursor.partitionIndex) : 0;
+      if (left === 0) return { topics, nextCursor: { topicName: name, partitionIndex: from } };
+      const partitions = partitionsOf(topic, from, from + left);
+      left -= partitions.length;
+      topics.push({ errorCode: KAFKA_ERROR.NONE, name, topicId: topic.id, isInternal: topic.internal, partitions });
+      const next = from + partitions.length;
+      if (next < topic.partitions.length) return { topics, nextCursor: { topicName: name, partitionIndex: next } };
+    }
+    return { topics };
+  },
+});
