@@ -48,14 +48,14 @@ export const ROUTE_FIELDS = [
     default: null,
     required: true,
     runtime: true,
-    doc: 'The topic that stores it. `{1}`, `{2}`, ... stand for what the wildcards matched.',
+    doc: 'The topic that stores it.',
   },
   {
     name: 'key',
     kind: 'string',
     default: '{topic}',
     runtime: true,
-    doc: 'The record key, a template of `{topic}` (the MQTT topic), `{client}`, `{user}` and `{1}`, `{2}`, ...; records with the same key stay in order.',
+    doc: 'The record key, a template of `{topic}` (the MQTT topic), `{client}` and `{1}`, `{2}`, ... (what the wildcards matched); records with the same key stay in order.',
   },
   {
     name: 'acks',

@@ -42,6 +42,13 @@ export const SETTINGS = [
     runtime: false,
     doc: 'The directory of everything stored. One process at a time may use it. In a file, a relative path starts at the file; on the command line, at the working directory.',
   },
+  {
+    name: 'broker.rack',
+    kind: 'string',
+    default: null,
+    runtime: false,
+    doc: 'Where this broker stands, as shown to Kafka clients.',
+  },
   // Topics
   {
     name: 'auto.create.topics.enable',
@@ -49,6 +56,13 @@ export const SETTINGS = [
     default: true,
     runtime: true,
     doc: 'Whether a topic is created when a Kafka client or a route first writes to it. `false`: such a write is refused.',
+  },
+  {
+    name: 'delete.topic.enable',
+    kind: 'boolean',
+    default: true,
+    runtime: false,
+    doc: 'Whether clients may delete topics.',
   },
   {
     name: 'num.partitions',

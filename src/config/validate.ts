@@ -127,10 +127,9 @@ function checkRoutes({ routes }: Config, report: Report): void {
     seen.set(route.mqtt, first ?? index);
     const wildcards = route.mqtt.split('/').filter((level) => level === '+' || level === '#');
     const captures = wildcards.map((_, n) => String(n + 1));
-    const keyProblem = templateProblem(route.key, ['topic', 'client', 'user', ...captures]);
+    const keyProblem = templateProblem(route.key, ['topic', 'client', ...captures]);
     if (keyProblem !== null) report(`${path}.key`, keyProblem);
-    const topicProblem =
-      templateProblem(route.topic, captures) ?? topicNameProblem(route.topic.replace(/\{\d+\}/g, 'x'));
+    const topicProblem = topicNameProblem(route.topic);
     if (topicProblem !== null) report(`${path}.topic`, topicProblem);
   });
 }

@@ -236,7 +236,7 @@ describe('a mistake names line, key, value and what is allowed', () => {
     [
       'a route without a topic',
       'routes: [{ mqtt: a }]',
-      'f:1: routes[0].topic: is missing: The topic that stores it. `{1}`, `{2}`, ... stand for what the wildcards matched.',
+      'f:1: routes[0].topic: is missing: The topic that stores it.',
     ],
     [
       'a filter MQTT does not allow',
@@ -251,7 +251,7 @@ describe('a mistake names line, key, value and what is allowed', () => {
     [
       'a template with a wildcard too many',
       'routes: [{ mqtt: "a/+", topic: x, key: "{2}" }]',
-      'f:1: routes[0].key: "{2}" is not a template of {topic}, {client}, {user}, {1} and text',
+      'f:1: routes[0].key: "{2}" is not a template of {topic}, {client}, {1} and text',
     ],
     [
       'a link without a type',

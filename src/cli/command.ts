@@ -1,0 +1,91 @@
+/** What a command of the command line is, and the few things every one of them does the same way. */
+import type { Readable } from 'node:stream';
+import { type ParseArgsConfig, parseArgs } from 'node:util';
+import { HeadwaterError } from '../errors.ts';
+
+/** The process as a command sees it; tests hand in their own. */
+export interface Io {
+  /** Resolves when the reader is ready for more; rejects with EPIPE when it is gone. */
+  write(text: string | Uint8Array): Promise<void>;
+  error(text: string): void;
+  readonly stdin: Readable;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** Whether a person reads the output. */
+  readonly terminal: boolean;
+  /** Aborted by Ctrl-C and SIGTERM: finish what is begun and return. */
+  readonly stopping: AbortSignal;
+  readonly version: string;
+}
+
+/** Resolves with the exit status. */
+export type Command = (args: readonly string[], io: Io) => Promise<number>;
+
+export interface CommandModule {
+  readonly usage: string;
+  readonly run: Command;
+}
+
+/** Exit statuses. 78 is EX_CONFIG of sysexits.h: the service manager does not try again. */
+export const EXIT = { ok: 0, failed: 1, usage: 2, config: 78 } as const;
+
+/** The command line itself is wrong. */
+export class UsageError extends Error {
+  override readonly name = 'UsageError';
+}
+
+export const DEFAULT_BOOTSTRAP = '127.0.0.1:9092';
+export const DEFAULT_HTTP = '127.0.0.1:8080';
+export const DEFAULT_MQTT = '127.0.0.1:1883';
+
+type Options = NonNullable<ParseArgsConfig['options']>;
+
+/** node:util's parseArgs with its errors as UsageErrors. */
+export function parse<const O extends Options>(args: readonly string[], options: O) {
+  try {
+    return parseArgs({ args: [...args], options, allowPositionals: true, strict: true });
+  } catch (error) {
+    throw new UsageError((error as Error).message.split('. To specify')[0]!);
+  }
+}
+
+/** A whole number from an option. */
+export function integerOption(name: string, text: string | undefined, min: number, max: number): number | undefined {
+  if (text === undefined) return undefined;
+  const value = Number(text);
+  if (!/^-?\d+$/.test(text) || value < min || value > max) {
+    const top = max === Number.MAX_SAFE_INTEGER ? '2^53-1' : max;
+    throw new UsageError(`--${name}: "${text}" is not a whole number from ${min} to ${top}`);
+  }
+  return value;
+}
+
+/** `name=value` as given to --config. */
+export function pairOption(name: string, text: string): [string, string] {
+  const equals = text.indexOf('=');
+  if (equals < 1) throw new UsageError(`--${name}: "${text}" is not NAME=VALUE`);
+  return [text.slice(0, equals), text.slice(equals + 1)];
+}
+
+/** The one positional argument a command asks for. */
+export function onePositional(positionals: readonly string[], what: string): string {
+  if (positionals.length !== 1) {
+    const found = positionals.length === 0 ? 'none is given' : `${positionals.length} are given`;
+    throw new UsageError(`one ${what} is needed; ${found}`);
+  }
+  return positionals[0]!;
+}
+
+/** The reason of a failure in one line, without a stack. */
+export function reasonOf(error: unknown): string {
+  if (error instanceof HeadwaterError) return error.message;
+  if (error instanceof AggregateError && error.errors.length > 0) return reasonOf(error.errors[0]);
+  const { code, message, syscall } = error as NodeJS.ErrnoException & { address?: string; port?: number };
+  const { address, port } = error as { address?: string; port?: number };
+  if (code === 'ECONNREFUSED' && address !== undefined)
+    return `nothing listens on ${address}:${port}; is the broker running?`;
+  if (code === 'EADDRINUSE') return `${address}:${port} is taken by another process; stop it, or listen elsewhere`;
+  if (code === 'EACCES' && syscall === 'listen')
+    return `this user may not listen on ${address}:${port}; ports below 1024 are the system's`;
+  if (syscall === 'getaddrinfo') return `the host name cannot be resolved: ${message}`;
+  return message || String(error);
+}
