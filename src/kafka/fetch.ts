@@ -6,6 +6,7 @@ import type { Timer } from '../env.ts';
 import { asHeadwaterError } from '../errors.ts';
 import { KAFKA_OUTPUT_MAX_BYTES, KAFKA_RESPONSE_MAX_BYTES } from '../limits.ts';
 import type { Partition, Waiter } from '../log/types.ts';
+import { CODECS, codecNumberOf } from '../wire/batch/record-batch.ts';
 import type { fetch } from '../wire/kafka/api/01-fetch.ts';
 import { KAFKA_ERROR } from '../wire/kafka/errors.ts';
 import type { RequestOf, ResponseInput } from '../wire/kafka/schema.ts';
@@ -22,9 +23,7 @@ const READ_COMMITTED = 1;
 /** What a response takes beside its batches, per partition: counted against KAFKA_RESPONSE_MAX_BYTES. */
 const PARTITION_OVERHEAD_BYTES = 96;
 
-const ATTRIBUTES_LOW_AT = 22;
-const CODEC_MASK = 0x07;
-const ZSTD = 4;
+const ZSTD = CODECS.indexOf('zstd');
 
 /** One partition of the request and what was read of it so far. */
 interface Share {
@@ -235,7 +234,7 @@ export class FetchOperation implements Waiter {
       share.full = true;
       return;
     }
-    if (this.#version < 10 && batches.some((batch) => (batch[ATTRIBUTES_LOW_AT]! & CODEC_MASK) === ZSTD)) {
+    if (this.#version < 10 && batches.some((batch) => codecNumberOf(batch) === ZSTD)) {
       this.#fail(share, KAFKA_ERROR.UNSUPPORTED_COMPRESSION_TYPE);
       return;
     }

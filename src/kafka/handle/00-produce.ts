@@ -1,7 +1,18 @@
 import type { Timer } from '../../env.ts';
 import type { HeadwaterError } from '../../errors.ts';
 import type { Partition } from '../../log/types.ts';
-import { Reader } from '../../wire/bytes/reader.ts';
+import {
+  BATCH_HEADER_BYTES,
+  batchSizeOf,
+  CODECS,
+  codecNumberOf,
+  hasLogAppendTime,
+  isTransactional,
+  magicOf,
+  maxTimestampOf,
+  producerEpochOf,
+  producerIdOf,
+} from '../../wire/batch/record-batch.ts';
 import { produce } from '../../wire/kafka/api/00-produce.ts';
 import { KAFKA_ERROR } from '../../wire/kafka/errors.ts';
 import type { RequestOf, ResponseInput } from '../../wire/kafka/schema.ts';
@@ -12,18 +23,7 @@ type Request = RequestOf<typeof produce>;
 type Response = ResponseInput<typeof produce>;
 type PartitionResponse = Response['responses'][number]['partitionResponses'][number];
 
-// Where the fields of a RecordBatch v2 header lie (KAFKA_PROTOCOL: record batch).
-const HEADER_BYTES = 61;
-const LENGTH_AT = 8;
-const MAGIC_AT = 16;
-const ATTRIBUTES_LOW_AT = 22;
-const MAX_TIMESTAMP_AT = 35;
-const PRODUCER_ID_AT = 43;
-const PRODUCER_EPOCH_AT = 51;
-const CODEC_MASK = 0x07;
-const ZSTD = 4;
-const LOG_APPEND_TIME = 0x08;
-const TRANSACTIONAL = 0x10;
+const ZSTD = CODECS.indexOf('zstd');
 
 interface Refusal {
   readonly code: number;
@@ -37,16 +37,16 @@ function checkBatch(records: Uint8Array | null, version: number): Refusal | null
   if (records === null || records.length === 0) {
     return refusal(KAFKA_ERROR.INVALID_RECORD, 'a partition without a record batch');
   }
-  if (records.length < HEADER_BYTES) {
+  if (records.length < BATCH_HEADER_BYTES) {
     return refusal(
       KAFKA_ERROR.CORRUPT_MESSAGE,
-      `${records.length} bytes: a record batch header takes ${HEADER_BYTES} bytes`,
+      `${records.length} bytes: a record batch header takes ${BATCH_HEADER_BYTES} bytes`,
     );
   }
-  const magic = records[MAGIC_AT]!;
+  const magic = magicOf(records);
   if (magic !== 2) return refusal(KAFKA_ERROR.INVALID_RECORD, `record format ${magic}: only format 2 is accepted`);
-  const length = new Reader(records, LENGTH_AT).int32() + LENGTH_AT + 4;
-  if (length > records.length || length < HEADER_BYTES) {
+  const length = batchSizeOf(records);
+  if (length > records.length || length < BATCH_HEADER_BYTES) {
     return refusal(
       KAFKA_ERROR.CORRUPT_MESSAGE,
       `a batch of ${length} bytes by its header, ${records.length} bytes came`,
@@ -55,7 +55,7 @@ function checkBatch(records: Uint8Array | null, version: number): Refusal | null
   if (length < records.length) {
     return refusal(KAFKA_ERROR.INVALID_RECORD, 'more than one record batch for one partition');
   }
-  if (version < 7 && (records[ATTRIBUTES_LOW_AT]! & CODEC_MASK) === ZSTD) {
+  if (version < 7 && codecNumberOf(records) === ZSTD) {
     return refusal(KAFKA_ERROR.UNSUPPORTED_COMPRESSION_TYPE, 'zstd needs Produce version 7 (KIP-110)');
   }
   return null;
@@ -68,11 +68,9 @@ function checkTransaction(
   records: Uint8Array,
   partition: Partition,
 ): number {
-  if ((records[ATTRIBUTES_LOW_AT]! & TRANSACTIONAL) === 0) return KAFKA_ERROR.NONE;
+  if (!isTransactional(records)) return KAFKA_ERROR.NONE;
   if (transactionalId === null) return KAFKA_ERROR.TRANSACTIONAL_ID_AUTHORIZATION_FAILED;
-  const producerId = new Reader(records, PRODUCER_ID_AT).int64();
-  const producerEpoch = new Reader(records, PRODUCER_EPOCH_AT).int16();
-  return context.transactionGate.admits(transactionalId, producerId, producerEpoch, partition);
+  return context.transactionGate.admits(transactionalId, producerIdOf(records), producerEpochOf(records), partition);
 }
 
 /** One Produce request on its way: collects the outcome of each append and answers when the last one is known. */
@@ -142,17 +140,16 @@ class Production {
       return;
     }
     this.#open++;
-    const transactional = (records[ATTRIBUTES_LOW_AT]! & TRANSACTIONAL) !== 0;
+    const transactional = isTransactional(records);
     const acks = this.#request.acks === -1 ? -1 : 1;
     partition.appendBatch(records, { acks, origin: 'client', transactional }, (error, baseOffset) => {
       if (error !== null) this.#refuse(t, p, index, ofError(error));
       else {
-        const appendTime = (records[ATTRIBUTES_LOW_AT]! & LOG_APPEND_TIME) !== 0;
         this.#responses[t]!.partitionResponses[p] = {
           index,
           errorCode: KAFKA_ERROR.NONE,
           baseOffset,
-          logAppendTimeMs: appendTime ? new Reader(records, MAX_TIMESTAMP_AT).int64() : -1,
+          logAppendTimeMs: hasLogAppendTime(records) ? maxTimestampOf(records) : -1,
           logStartOffset: partition.logStartOffset,
         };
       }
