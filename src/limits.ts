@@ -76,6 +76,8 @@ export const GROUP_MEMBERS_MAX = 200;
 export const GROUP_METADATA_MAX_BYTES = 64 * KiB;
 /** Members and committed offsets of all groups in memory; above it no new member and no new partition is taken. */
 export const GROUPS_TOTAL_MAX_BYTES = 8 * MiB;
+/** Transactional ids remembered; idle ones expire (transactional.id.expiration.ms). */
+export const TRANSACTIONAL_IDS_MAX = 2_000;
 
 function assert(holds: boolean, relation: string): void {
   if (!holds) throw new RangeError(`limits.ts: ${relation} does not hold`);
