@@ -1,0 +1,335 @@
+/** A consumer for tools: partitions given by hand, or shared with the members of a group. */
+import { HeadwaterError } from '../errors.ts';
+import { openBatch } from '../wire/batch/compression.ts';
+import {
+  baseOffsetOf,
+  isControl,
+  isTransactional,
+  nextOffsetOf,
+  producerIdOf,
+  splitBatches,
+} from '../wire/batch/record-batch.ts';
+import type { DecodedHeader } from '../wire/batch/record-cursor.ts';
+import { fetch } from '../wire/kafka/api/01-fetch.ts';
+import type { ResponseOf } from '../wire/kafka/schema.ts';
+import { Admin } from './admin.ts';
+import type { Cluster, TopicMetadata } from './cluster.ts';
+import { checkCode, UpstreamError } from './error.ts';
+import { GroupMembership, type TopicPartitions } from './membership.ts';
+
+const KiB = 1024;
+const OFFSET_OUT_OF_RANGE = 1;
+
+export interface ConsumedRecord {
+  readonly topic: string;
+  readonly partition: number;
+  readonly offset: number;
+  /** Milliseconds since 1970. */
+  readonly timestamp: number;
+  /** Views of the response: copy what you keep. */
+  readonly key: Buffer | null;
+  readonly value: Buffer | null;
+  readonly headers: readonly DecodedHeader[];
+}
+
+export interface ConsumerOptions {
+  readonly group?: string;
+  readonly instanceId?: string;
+  /** Where to begin without a committed offset; `latest`. */
+  readonly from?: 'earliest' | 'latest';
+  readonly isolation?: 'read_committed' | 'read_uncommitted';
+  /** How long the server may wait for records, milliseconds. */
+  readonly maxWaitMs?: number;
+  /** Of one answer. */
+  readonly maxBytes?: number;
+  readonly sessionTimeoutMs?: number;
+  /** How often offsets are committed, milliseconds; 0: only by `commit`. */
+  readonly autoCommitMs?: number;
+}
+
+export interface Assignment {
+  readonly topic: string;
+  readonly partition: number;
+  readonly offset: number | 'earliest' | 'latest';
+}
+
+export interface Position {
+  readonly topic: string;
+  readonly partition: number;
+  /** The next record to be read. */
+  readonly offset: number;
+  /** -1 before the first answer. */
+  readonly highWatermark: number;
+}
+
+interface Reading {
+  readonly topic: string;
+  readonly partition: number;
+  offset: number;
+  highWatermark: number;
+}
+
+type PartitionAnswer = ResponseOf<typeof fetch>['responses'][number]['partitions'][number];
+
+export class Consumer {
+  readonly #cluster: Cluster;
+  readonly #admin: Admin;
+  readonly #options: ConsumerOptions;
+  readonly #membership: GroupMembership | null;
+  #subscribed: readonly string[] = [];
+  #readings: Reading[] = [];
+  #topics = new Map<string, TopicMetadata>();
+  #lastCommit = 0;
+  #committed = new Map<string, number>();
+  #closed = false;
+  #turn = 0;
+
+  constructor(cluster: Cluster, options: ConsumerOptions = {}) {
+    this.#cluster = cluster;
+    this.#admin = new Admin(cluster);
+    this.#options = options;
+    this.#membership =
+      options.group === undefined
+        ? null
+        : new GroupMembership(cluster, {
+            group: options.group,
+            instanceId: options.instanceId ?? null,
+            sessionTimeoutMs: options.sessionTimeoutMs ?? 30_000,
+          });
+  }
+
+  /** With a group: joins it. Without: all partitions of the topics. */
+  async subscribe(topics: readonly string[]): Promise<void> {
+    this.#subscribed = topics;
+    if (this.#membership !== null) {
+      await this.#join();
+      return;
+    }
+    const from = this.#options.from ?? 'latest';
+    const found = await this.#admin.topics(topics);
+    await this.assign(
+      found.flatMap((topic) =>
+        topic.partitions.map(({ index }) => ({ topic: topic.name, partition: index, offset: from })),
+      ),
+    );
+  }
+
+  async assign(assignments: readonly Assignment[]): Promise<void> {
+    const offsets = await this.#admin.offsets(
+      assignments
+        .filter(({ offset }) => typeof offset === 'string')
+        .map(({ topic, partition, offset }) => ({ topic, partition, timestamp: offset === 'earliest' ? -2 : -1 })),
+    );
+    this.#topics.clear();
+    this.#readings = assignments.map(({ topic, partition, offset }) => ({
+      topic,
+      partition,
+      offset:
+        typeof offset === 'number'
+          ? offset
+          : offsets.find((answer) => answer.topic === topic && answer.partition === partition)!.offset,
+      highWatermark: -1,
+    }));
+  }
+
+  async #join(): Promise<void> {
+    const membership = this.#membership!;
+    const assigned = await membership.join(this.#subscribed);
+    await this.#resume(assigned);
+  }
+
+  /** Starts where the group has committed. */
+  async #resume(assigned: readonly TopicPartitions[]): Promise<void> {
+    const from = this.#options.from ?? 'latest';
+    const { group } = this.#options;
+    const committed = assigned.length === 0 ? [] : await this.#admin.groupOffsets(group!, assigned);
+    this.#committed = new Map(committed.map(({ topic, partition, offset }) => [`${topic}/${partition}`, offset]));
+    await this.assign(
+      assigned.flatMap(({ topic, partitions }) =>
+        partitions.map((partition) => ({
+          topic,
+          partition,
+          offset: this.#committed.get(`${topic}/${partition}`) ?? from,
+        })),
+      ),
+    );
+    this.#lastCommit = this.#cluster.env.clock.monotonic();
+  }
+
+  positions(): Position[] {
+    return this.#readings.map((reading) => ({ ...reading }));
+  }
+
+  /** One round of fetches: the records, or none when `maxWaitMs` passed without any. */
+  async poll(): Promise<ConsumedRecord[]> {
+    if (this.#closed) throw new HeadwaterError('CONNECTION_LOST', 'the consumer is closed');
+    await this.#maintain();
+    if (this.#readings.length === 0) {
+      await new Promise<void>((resolve) => {
+        this.#cluster.env.clock.after(this.#options.maxWaitMs ?? 500, resolve);
+      });
+      return [];
+    }
+    try {
+      const records: ConsumedRecord[] = [];
+      const byLeader = await this.#readingsByLeader();
+      // Leaders in turn: the first one's long poll must not starve the others for ever.
+      const leaders = [...byLeader];
+      const first = this.#turn++ % leaders.length;
+      for (const [leaderId, readings] of [...leaders.slice(first), ...leaders.slice(0, first)]) {
+        const waitMs = leaders.length === 1 || records.length === 0 ? (this.#options.maxWaitMs ?? 500) : 0;
+        await this.#fetch(leaderId, readings, Math.ceil(waitMs / leaders.length), records);
+      }
+      return records;
+    } catch (error) {
+      this.#topics.clear();
+      if (this.#closed || !(error instanceof HeadwaterError) || !error.retriable) throw error;
+      await new Promise<void>((resolve) => {
+        this.#cluster.env.clock.after(200, resolve);
+      });
+      return [];
+    }
+  }
+
+  /** What is due between fetches: a rebalance, a commit. */
+  async #maintain(): Promise<void> {
+    const membership = this.#membership;
+    if (membership === null) return;
+    const { autoCommitMs = 5_000 } = this.#options;
+    const due = autoCommitMs > 0 && this.#cluster.env.clock.monotonic() - this.#lastCommit >= autoCommitMs;
+    if (due || membership.mustRejoin) await this.#autoCommit();
+    if (membership.mustRejoin) await this.#join();
+  }
+
+  async #autoCommit(): Promise<void> {
+    if ((this.#options.autoCommitMs ?? 5_000) === 0) return;
+    try {
+      await this.commit();
+    } catch (error) {
+      // The group moved on without us: what was not committed is read again by its new owner.
+      if (!(error instanceof UpstreamError)) throw error;
+    }
+  }
+
+  async #readingsByLeader(): Promise<Map<number, Reading[]>> {
+    const byLeader = new Map<number, Reading[]>();
+    for (const reading of this.#readings) {
+      let topic = this.#topics.get(reading.topic);
+      if (topic === undefined) {
+        topic = await this.#cluster.topic(reading.topic);
+        this.#topics.set(reading.topic, topic);
+      }
+      const leader = topic.partitions.find(({ index }) => index === reading.partition)?.leader ?? -1;
+      if (leader < 0) throw new UpstreamError(5, `${reading.topic}-${reading.partition}`);
+      const list = byLeader.get(leader);
+      if (list === undefined) byLeader.set(leader, [reading]);
+      else list.push(reading);
+    }
+    return byLeader;
+  }
+
+  async #fetch(leaderId: number, readings: Reading[], maxWaitMs: number, into: ConsumedRecord[]): Promise<void> {
+    const { maxBytes = 1_024 * KiB, isolation = 'read_committed' } = this.#options;
+    const topics = new Map<string, Reading[]>();
+    for (const reading of readings) topics.set(reading.topic, [...(topics.get(reading.topic) ?? []), reading]);
+    const connection = await this.#cluster.broker(leaderId);
+    const body = {
+      maxWaitMs,
+      minBytes: 1,
+      maxBytes,
+      isolationLevel: isolation === 'read_committed' ? 1 : 0,
+      topics: [...topics].map(([topic, list]) => ({
+        topic,
+        partitions: list.map(({ partition, offset }) => ({
+          partition,
+          fetchOffset: offset,
+          partitionMaxBytes: maxBytes,
+        })),
+      })),
+    };
+    // v13 and later name topics by id.
+    const answer = await connection.send(fetch, body, { maxVersion: 12, timeoutMs: maxWaitMs + 30_000 });
+    checkCode(answer.errorCode, 'fetch');
+    for (const { topic, partitions } of answer.responses) {
+      for (const partition of partitions) {
+        const reading = readings.find((one) => one.topic === topic && one.partition === partition.partitionIndex);
+        if (reading !== undefined) await this.#take(reading, partition, into);
+      }
+    }
+  }
+
+  async #take(reading: Reading, answer: PartitionAnswer, into: ConsumedRecord[]): Promise<void> {
+    const { topic, partition } = reading;
+    if (answer.errorCode === OFFSET_OUT_OF_RANGE) {
+      const timestamp = (this.#options.from ?? 'latest') === 'earliest' ? -2 : -1;
+      const [found] = await this.#admin.offsets([{ topic, partition, timestamp }]);
+      reading.offset = found!.offset;
+      return;
+    }
+    checkCode(answer.errorCode, `fetch of ${topic}-${partition}`);
+    reading.highWatermark = answer.highWatermark;
+    const aborted = abortedFilter(answer.abortedTransactions ?? []);
+    for (const batch of splitBatches(answer.records ?? new Uint8Array(0))) {
+      const skip = aborted(batch) || isControl(batch);
+      if (!skip) {
+        const cursor = await openBatch(batch);
+        while (cursor.next()) {
+          // A batch is sent whole: it may begin before the offset asked for.
+          if (cursor.offset < reading.offset) continue;
+          const { offset, timestamp, key, value } = cursor;
+          into.push({ topic, partition, offset, timestamp, key, value, headers: cursor.headers() });
+        }
+      }
+      reading.offset = Math.max(reading.offset, nextOffsetOf(batch));
+    }
+  }
+
+  /** Commits the positions for the group. */
+  async commit(): Promise<void> {
+    const membership = this.#membership;
+    if (membership === null) throw new HeadwaterError('INVALID_REQUEST', 'commit: this consumer has no group');
+    const moved = this.#readings.filter(({ topic, partition, offset }) => {
+      return this.#committed.get(`${topic}/${partition}`) !== offset;
+    });
+    this.#lastCommit = this.#cluster.env.clock.monotonic();
+    if (moved.length === 0) return;
+    const offsets = moved.map(({ topic, partition, offset }) => ({ topic, partition, offset }));
+    await membership.commit(offsets);
+    for (const { topic, partition, offset } of offsets) this.#committed.set(`${topic}/${partition}`, offset);
+  }
+
+  /** Commits what was polled (unless autoCommitMs is 0) and leaves the group. */
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    if (this.#membership === null) return;
+    try {
+      await this.#autoCommit();
+    } finally {
+      await this.#membership.leave();
+    }
+  }
+}
+
+/**
+ * KIP-98: batches of a producer are dropped from `firstOffset` of its aborted transaction until its abort marker. The list
+ * comes in order of first offset.
+ */
+function abortedFilter(
+  aborted: readonly { producerId: number; firstOffset: number }[],
+): (batch: Uint8Array) => boolean {
+  let next = 0;
+  const open = new Set<number>();
+  const inOrder = [...aborted].sort((a, b) => a.firstOffset - b.firstOffset);
+  return (batch) => {
+    while (next < inOrder.length && inOrder[next]!.firstOffset <= baseOffsetOf(batch))
+      open.add(inOrder[next++]!.producerId);
+    if (!isTransactional(batch)) return false;
+    const producer = producerIdOf(batch);
+    if (isControl(batch)) {
+      open.delete(producer);
+      return true;
+    }
+    return open.has(producer);
+  };
+}
