@@ -161,14 +161,15 @@ export class TestBroker {
   }
 }
 
-/** Reads the addresses out of the log line `"msg":"ready"`, or undefined while it has not been printed. */
-function boundPorts(stdout: string, stderr: string): Ports | undefined {
-  for (const line of `${stdout}\n${stderr}`.split('\n')) {
-    if (!line.startsWith('{') || !line.includes('"ready"')) continue;
-    const entry = JSON.parse(line) as { msg?: string; mqtt?: string; kafka?: string; http?: string };
-    if (entry.msg !== 'ready') continue;
-    const port = (address: string | undefined) => Number(address?.slice(address.lastIndexOf(':') + 1));
-    return { mqtt: port(entry.mqtt), kafka: port(entry.kafka), http: port(entry.http) };
-  }
-  return undefined;
+/** Reads the addresses out of the greeting, `Listening: mqtt HOST:PORT, kafka ...`; undefined while it is not there. */
+function boundPorts(stdout: string): Ports | undefined {
+  const listening = /^Listening: (.+)$/m.exec(stdout)?.[1];
+  if (listening === undefined) return undefined;
+  const ports = new Map(
+    listening.split(', ').map((entry) => {
+      const [edge = '', address = ''] = entry.split(' ');
+      return [edge, Number(address.slice(address.lastIndexOf(':') + 1))];
+    }),
+  );
+  return { mqtt: ports.get('mqtt') ?? 0, kafka: ports.get('kafka') ?? 0, http: ports.get('http') ?? 0 };
 }

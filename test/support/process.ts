@@ -152,7 +152,7 @@ export async function mustRun(command: string, args: readonly string[], options:
 /** A child is a program of its own and must not believe that it is part of a test run. */
 function outsideVitest(): NodeJS.ProcessEnv {
   const names = Object.keys(process.env).filter(
-    (name) => !/^(VITEST|TEST$|NODE_ENV$|NODE_OPTIONS$|FORCE_COLOR$)/.test(name),
+    (name) => !/^(VITEST|TEST$|NODE_ENV$|NODE_OPTIONS$|FORCE_COLOR$|JOURNAL_STREAM$|NOTIFY_SOCKET$)/.test(name),
   );
   return Object.fromEntries(names.map((name) => [name, process.env[name]]));
 }
