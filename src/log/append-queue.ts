@@ -1,0 +1,267 @@
+/**
+ * The group commit: while one synced write is in flight, appends of all partitions gather; when it returns, what has
+ * gathered is the next one. No timer: a small load gets latency, a big one big batches. Acknowledgements are given in the
+ * continuation of the write, never before.
+ */
+import type { Clock } from '../env.ts';
+import { asHeadwaterError, HeadwaterError } from '../errors.ts';
+import { APPEND_QUEUE_MAX_BYTES, COMMIT_MAX_BYTES } from '../limits.ts';
+import type { Logger } from '../logger.ts';
+import type { Histogram, Series } from '../metrics.ts';
+import type { Slice } from './slice.ts';
+import type { StoredBatch } from './slice-writer.ts';
+import type { Acks, Appended, AppendOptions, LogRecord } from './types.ts';
+
+/** Appends of one partition that become one batch: records gathered from MQTT, or one batch of a Kafka producer. */
+export class AppendGroup {
+  /** null: `batch` came as it is. */
+  readonly records: LogRecord[] | null;
+  readonly dones: Appended[];
+  readonly acks: Acks;
+  readonly origin: AppendOptions['origin'];
+  /** What it counts in the queue; an upper bound of its stored size. */
+  bytes: number;
+  batch: Uint8Array | null;
+  baseOffset = -1;
+  lastOffset = -1;
+  /** The batch repeats one that is stored: only the answer is due. */
+  duplicate = false;
+
+  constructor(
+    records: LogRecord[] | null,
+    batch: Uint8Array | null,
+    acks: Acks,
+    origin: AppendOptions['origin'],
+    bytes: number,
+  ) {
+    this.records = records;
+    this.batch = batch;
+    this.acks = acks;
+    this.origin = origin;
+    this.bytes = bytes;
+    this.dones = [];
+  }
+}
+
+/** A partition as the queue sees it. */
+export interface AppendTarget {
+  readonly id: number;
+  /** Something waits in it and it is in the queue's list. */
+  queued: boolean;
+  /** Groups that wait, in order; the queue takes from the front. */
+  readonly pending: AppendGroup[];
+  /** No further record may join a group that was taken. */
+  closeOpenGroup(): void;
+  /**
+   * Gives the group its offsets and its stored bytes. Returns null when there is nothing to store: the group was answered
+   * (refused), or is a duplicate whose answer is due after this commit.
+   */
+  prepare(group: AppendGroup, now: number): StoredBatch | null;
+  /** All groups taken for this commit are stored. State first: nobody is told yet. */
+  stored(groups: readonly AppendGroup[], batches: readonly StoredBatch[], slice: Slice, chunkId: number): void;
+  /** Answers the groups whose acks are satisfied; keeps the others. */
+  acknowledge(groups: readonly AppendGroup[]): void;
+  /** Tells commit listeners, then wakes waiters. */
+  announce(groups: readonly AppendGroup[]): void;
+  /** Nothing was stored: offsets go back. */
+  rejected(groups: readonly AppendGroup[], error: HeadwaterError): void;
+}
+
+/** Batches that the mover copies forward ride in the same stream of commits. */
+export interface MoveRequest {
+  readonly batches: readonly StoredBatch[];
+  readonly bytes: number;
+  readonly resolve: (at: { slice: Slice; chunkId: number }) => void;
+  readonly reject: (error: HeadwaterError) => void;
+}
+
+export interface BatchSink {
+  readonly slice: Slice;
+  readonly writtenChunk: number;
+  write(batches: readonly StoredBatch[], bytes: number): Promise<void>;
+}
+
+export interface AppendQueueOptions {
+  readonly clock: Clock;
+  readonly sink: BatchSink;
+  readonly logger: Logger;
+  /** Least time between two commits, ms (flush.ms); 0: as soon as the one before is durable. */
+  readonly flushMs: number;
+  readonly commits: Series;
+  readonly storedBytes: Series;
+  readonly syncSeconds: Histogram;
+}
+
+interface Part {
+  readonly target: AppendTarget;
+  readonly groups: AppendGroup[];
+  readonly batches: StoredBatch[];
+}
+
+export class AppendQueue {
+  readonly #options: AppendQueueOptions;
+  readonly #clock: Clock;
+  #dirty: AppendTarget[] = [];
+  #moves: MoveRequest[] = [];
+  #bytes = 0;
+  #running = false;
+  #closed = false;
+  #lastCommitAt = Number.NEGATIVE_INFINITY;
+  #drained: (() => void)[] = [];
+  #idle: (() => void)[] = [];
+
+  constructor(options: AppendQueueOptions) {
+    this.#options = options;
+    this.#clock = options.clock;
+  }
+
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /** Whether `bytes` more may wait; a single append larger than the queue may when it is alone. */
+  hasRoom(bytes: number): boolean {
+    return this.#bytes === 0 || this.#bytes + bytes <= APPEND_QUEUE_MAX_BYTES;
+  }
+
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  /** Bytes were added to a group of the target. */
+  added(target: AppendTarget, bytes: number): void {
+    this.#bytes += bytes;
+    if (target.queued) return;
+    target.queued = true;
+    this.#dirty.push(target);
+    if (!this.#running) this.#start();
+  }
+
+  move(request: MoveRequest): void {
+    this.#moves.push(request);
+    if (!this.#running) this.#start();
+  }
+
+  whenDrained(task: () => void): void {
+    if (this.#bytes <= APPEND_QUEUE_MAX_BYTES / 2) task();
+    else this.#drained.push(task);
+  }
+
+  #start(): void {
+    this.#running = true;
+    const wait = this.#lastCommitAt + this.#options.flushMs - this.#clock.monotonic();
+    // What the sockets have ready in this turn belongs into the first commit.
+    if (this.#options.flushMs > 0 && wait > 0) this.#clock.after(wait, () => void this.#run());
+    else this.#clock.soon(() => void this.#run());
+  }
+
+  async #run(): Promise<void> {
+    try {
+      while (this.#dirty.length > 0 || this.#moves.length > 0) {
+        await this.#commit();
+        if (this.#options.flushMs > 0 && !this.#closed) break;
+      }
+    } catch (error) {
+      // Nothing in here rejects in normal operation: the commit's own failures are answered.
+      this.#options.logger.error({ error }, 'the append queue failed');
+    }
+    this.#running = false;
+    if (this.#dirty.length > 0 || this.#moves.length > 0) this.#start();
+    else for (const task of this.#idle.splice(0)) task();
+  }
+
+  async #commit(): Promise<void> {
+    const parts: Part[] = [];
+    const batches: StoredBatch[] = [];
+    const move = this.#moves.shift() ?? null;
+    let bytes = 0;
+    if (move !== null) {
+      batches.push(...move.batches);
+      bytes = move.bytes;
+    }
+    bytes = this.#gather(parts, batches, bytes);
+    let failure: HeadwaterError | null = null;
+    if (batches.length > 0) {
+      const began = this.#clock.monotonic();
+      try {
+        await this.#options.sink.write(batches, bytes);
+        this.#options.commits.value++;
+        this.#options.storedBytes.value += bytes;
+      } catch (error) {
+        failure = asHeadwaterError(error);
+      }
+      this.#lastCommitAt = this.#clock.monotonic();
+      this.#options.syncSeconds.observe((this.#lastCommitAt - began) / 1_000);
+    }
+    if (failure !== null) {
+      move?.reject(failure);
+      this.#reject(parts, failure);
+    } else {
+      const { sink } = this.#options;
+      for (const part of parts) part.target.stored(part.groups, part.batches, sink.slice, sink.writtenChunk);
+      move?.resolve({ slice: sink.slice, chunkId: sink.writtenChunk });
+      for (const part of parts) part.target.acknowledge(part.groups);
+      for (const part of parts) part.target.announce(part.groups);
+    }
+    for (const part of parts) for (const group of part.groups) this.#bytes -= group.bytes;
+    this.#callDrained();
+  }
+
+  /** Takes groups from the front of every waiting partition until the commit is full. Returns its bytes. */
+  #gather(parts: Part[], batches: StoredBatch[], already: number): number {
+    let bytes = already;
+    let taken = 0;
+    const now = this.#clock.now();
+    let cut: AppendTarget | null = null;
+    for (; cut === null && taken < this.#dirty.length && (bytes < COMMIT_MAX_BYTES || parts.length === 0); taken++) {
+      const target = this.#dirty[taken]!;
+      const { pending } = target;
+      const part: Part = { target, groups: [], batches: [] };
+      let count = 0;
+      for (; count < pending.length; count++) {
+        const group = pending[count]!;
+        // The first of all is taken whatever its size and whatever is moved.
+        const first = parts.length === 0 && count === 0;
+        if (!first && bytes + group.bytes > COMMIT_MAX_BYTES) break;
+        if (count === pending.length - 1) target.closeOpenGroup();
+        const stored = target.prepare(group, now);
+        part.groups.push(group);
+        if (stored === null) continue;
+        part.batches.push(stored);
+        batches.push(stored);
+        bytes += stored.batch.byteLength;
+      }
+      if (count > 0) parts.push(part);
+      pending.splice(0, count);
+      if (pending.length > 0) cut = target;
+      else target.queued = false;
+    }
+    // Partitions that were not reached come first next time; one that has had a share goes behind them.
+    if (taken === this.#dirty.length) this.#dirty = cut === null ? [] : [cut];
+    else {
+      this.#dirty.splice(0, taken);
+      if (cut !== null) this.#dirty.push(cut);
+    }
+    return bytes;
+  }
+
+  #reject(parts: readonly Part[], error: HeadwaterError): void {
+    this.#options.logger.error({ code: error.code, error }, `records could not be stored: ${error.message}`);
+    for (const part of parts) part.target.rejected(part.groups, error);
+  }
+
+  #callDrained(): void {
+    if (this.#drained.length === 0 || this.#bytes > APPEND_QUEUE_MAX_BYTES / 2) return;
+    for (const task of this.#drained.splice(0)) task();
+  }
+
+  /** Refuses what comes from now on, commits what waits. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    if (!this.#running && this.#dirty.length === 0 && this.#moves.length === 0) return;
+    await new Promise<void>((resolve) => {
+      this.#idle.push(resolve);
+    });
+    if (this.#bytes !== 0) throw new HeadwaterError('INTERNAL', `${this.#bytes} bytes left in a closed append queue`);
+  }
+}

@@ -1,0 +1,323 @@
+/** The log as the edges see it: topics and their life, listeners, back-pressure, producer ids. */
+import type { Env } from '../env.ts';
+import { HeadwaterError } from '../errors.ts';
+import type { Logger } from '../logger.ts';
+import type { Metrics } from '../metrics.ts';
+import type { MetaStore } from '../store/meta.ts';
+import type { Store } from '../store/store.ts';
+import type { AppendQueue } from './append-queue.ts';
+import { type Catalog, checkTopicName, topicRow } from './catalog.ts';
+import type { Ledger } from './ledger.ts';
+import type { LogOptions } from './log-options.ts';
+import { emptyStart, LogPartition, type PartitionHost } from './partition.ts';
+import type { PartitionStore } from './partition-store.ts';
+import type { ProducerIds } from './producer-ids.ts';
+import type { DamagedRange } from './reader.ts';
+import type { Recovered } from './recovery.ts';
+import type { Slice, Slices } from './slice.ts';
+import type { SliceWriter } from './slice-writer.ts';
+import { LogTopic } from './topic.ts';
+import { resolveTopicConfig } from './topic-config.ts';
+import type { CommitListener, Log, TopicEvent, TopicSpec } from './types.ts';
+
+export interface LogParts {
+  readonly store: Store;
+  readonly env: Env;
+  readonly metrics: Metrics;
+  readonly logger: Logger;
+  readonly options: LogOptions;
+  readonly meta: MetaStore;
+  readonly ledger: Ledger;
+  readonly catalog: Catalog;
+  readonly partitionStore: PartitionStore;
+  readonly slices: Slices;
+  readonly writer: SliceWriter;
+  readonly queue: AppendQueue;
+  readonly host: PartitionHost;
+  readonly commitListeners: CommitListener[];
+  readonly topics: Map<string, LogTopic>;
+  readonly topicDefaults: ReadonlyMap<string, string>;
+  readonly producerIds: ProducerIds;
+  readonly recovered: Recovered;
+}
+
+/** Created by `openLog` (log.ts). */
+export class HeadwaterLog implements Log {
+  readonly #parts: LogParts;
+  readonly #topics: Map<string, LogTopic>;
+  readonly #byId = new Map<string, LogTopic>();
+  readonly #partitions = new Map<number, LogPartition>();
+  readonly #topicListeners: ((event: TopicEvent) => void)[] = [];
+  /** Changes of the catalog run one after the other. */
+  #changes: Promise<unknown> = Promise.resolve();
+  #snapshots: Promise<void> = Promise.resolve();
+  /** Damaged ranges that are in the ledger already: `partitionId:lastOffset`. */
+  readonly #knownDamage = new Set<string>();
+  #closing: Promise<void> | null = null;
+
+  constructor(parts: LogParts) {
+    this.#parts = parts;
+    this.#topics = parts.topics;
+    for (const topic of parts.topics.values()) {
+      this.#byId.set(topic.id, topic);
+      for (const partition of topic.partitions) this.#partitions.set(partition.id, partition);
+    }
+    this.#registerMetrics(parts.metrics);
+  }
+
+  /** The metadata database, for the other parts of the broker: each writes under its own prefix only. */
+  get meta(): MetaStore {
+    return this.#parts.meta;
+  }
+
+  get ledger(): Ledger {
+    return this.#parts.ledger;
+  }
+
+  /** What the last start found. */
+  get recovered(): Recovered {
+    return this.#parts.recovered;
+  }
+
+  #registerMetrics(metrics: Metrics): void {
+    const { queue, host, slices } = this.#parts;
+    metrics.gauge('headwater_log_queued_bytes', 'Bytes waiting for the next synced write', () => queue.bytes);
+    metrics.gauge('headwater_log_tail_cache_bytes', 'Newest batches kept in memory', () => host.tailCache.bytes);
+    metrics.gauge('headwater_log_slices', 'Slices of the store', () => slices.all.size);
+    metrics.gauge('headwater_log_open_slices', 'Slices whose files are open', () => slices.openCount);
+    metrics.gauge('headwater_log_index_bytes', 'Chunk indexes in memory', () => slices.indexBytes);
+    metrics.gauge('headwater_log_live_bytes', 'Bytes of batches that can be read', () => this.liveBytes);
+    const { totals } = this.#parts.ledger;
+    metrics.computedCounter('headwater_loss_ledger_offsets_total', 'Offsets in the loss ledger, by reason', () =>
+      [...totals].map(([reason, value]) => ({ labels: { reason }, value })),
+    );
+  }
+
+  /** Bytes of all batches that can be read. */
+  get liveBytes(): number {
+    let bytes = 0;
+    for (const partition of this.#partitions.values()) bytes += partition.sizeBytes;
+    return bytes;
+  }
+
+  topic(name: string): LogTopic | undefined {
+    return this.#topics.get(name);
+  }
+
+  topicById(id: string): LogTopic | undefined {
+    return this.#byId.get(id);
+  }
+
+  /** In name order. */
+  topics(): Iterable<LogTopic> {
+    return [...this.#topics.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
+  }
+
+  partitionById(id: number): LogPartition | undefined {
+    return this.#partitions.get(id);
+  }
+
+  partitions(): Iterable<LogPartition> {
+    return this.#partitions.values();
+  }
+
+  #change<T>(task: () => Promise<T>): Promise<T> {
+    if (this.#closing !== null) return Promise.reject(new HeadwaterError('SHUTTING_DOWN', 'the broker is stopping'));
+    const result = this.#changes.then(task);
+    this.#changes = result.catch(() => {});
+    return result;
+  }
+
+  #existing(name: string): LogTopic {
+    const topic = this.#topics.get(name);
+    if (topic === undefined) throw new HeadwaterError('UNKNOWN_TOPIC', `topic "${name}" does not exist`);
+    return topic;
+  }
+
+  async createTopic(spec: TopicSpec, options: { validateOnly?: boolean } = {}): Promise<LogTopic> {
+    checkTopicName(spec.name);
+    return this.#change(async () => {
+      const { catalog, host } = this.#parts;
+      if (this.#topics.has(spec.name)) {
+        throw new HeadwaterError('TOPIC_EXISTS', `topic "${spec.name}" exists already`);
+      }
+      const count = spec.partitions === -1 ? (this.#parts.options.numPartitions ?? 1) : spec.partitions;
+      if (!Number.isSafeInteger(count) || count < 1) {
+        throw new HeadwaterError(
+          'INVALID_PARTITIONS',
+          `topic "${spec.name}": ${spec.partitions} partitions; 1 or more`,
+        );
+      }
+      const config = resolveTopicConfig(spec.config, this.#parts.topicDefaults);
+      const id = this.#newTopicId();
+      const topic = new LogTopic(spec.name, id, spec.internal ?? false, config, new Map(spec.config));
+      const ids = catalog.takePartitionIds(count);
+      if (options.validateOnly === true) return topic;
+      await topic.configure(config, new Map(spec.config));
+      await catalog.put(topicRow(topic.name, id, topic.internal, ids, topic.overrides));
+      for (const [index, partitionId] of ids.entries()) this.#addPartition(topic, index, partitionId, host);
+      this.#topics.set(topic.name, topic);
+      this.#byId.set(topic.id, topic);
+      this.#tell({ kind: 'created', topic });
+      return topic;
+    });
+  }
+
+  /** Never zero nor Kafka's reserved 0..01. */
+  #newTopicId(): string {
+    for (;;) {
+      const id = Buffer.from(this.#parts.env.random.bytes(16)).toString('hex');
+      if (!id.startsWith('0'.repeat(16)) && !this.#byId.has(id)) return id;
+    }
+  }
+
+  #addPartition(topic: LogTopic, index: number, id: number, host: PartitionHost): void {
+    const partition = new LogPartition(host, topic, index, id, emptyStart());
+    topic.partitions.push(partition);
+    this.#partitions.set(id, partition);
+  }
+
+  deleteTopic(name: string): Promise<void> {
+    return this.#change(async () => {
+      const topic = this.#existing(name);
+      const { catalog, partitionStore } = this.#parts;
+      await catalog.remove(
+        name,
+        topic.partitions.flatMap((partition) => partitionStore.removal(partition.id)),
+      );
+      this.#topics.delete(name);
+      this.#byId.delete(topic.id);
+      for (const partition of topic.partitions) {
+        this.#partitions.delete(partition.id);
+        partition.delete();
+      }
+      this.#tell({ kind: 'deleted', topic });
+    });
+  }
+
+  createPartitions(name: string, total: number, options: { validateOnly?: boolean } = {}): Promise<void> {
+    return this.#change(async () => {
+      const topic = this.#existing(name);
+      const { catalog, host } = this.#parts;
+      const present = topic.partitions.length;
+      if (!Number.isSafeInteger(total) || total <= present) {
+        throw new HeadwaterError(
+          'INVALID_PARTITIONS',
+          `topic "${name}" has ${present} partitions; ${total} is not more`,
+        );
+      }
+      const ids = catalog.takePartitionIds(total - present);
+      if (options.validateOnly === true) return;
+      const all = [...topic.partitions.map((partition) => partition.id), ...ids];
+      await catalog.put(topicRow(name, topic.id, topic.internal, all, topic.overrides));
+      for (const [i, id] of ids.entries()) this.#addPartition(topic, present + i, id, host);
+      this.#tell({ kind: 'altered', topic });
+    });
+  }
+
+  alterTopic(
+    name: string,
+    changes: ReadonlyMap<string, string | null>,
+    options: { validateOnly?: boolean } = {},
+  ): Promise<void> {
+    return this.#change(async () => {
+      const topic = this.#existing(name);
+      const overrides = new Map(topic.overrides);
+      for (const [key, value] of changes) {
+        if (value === null) overrides.delete(key);
+        else overrides.set(key, value);
+      }
+      const config = resolveTopicConfig(overrides, this.#parts.topicDefaults);
+      if (options.validateOnly === true) return;
+      const ids = topic.partitions.map((partition) => partition.id);
+      await this.#parts.catalog.put(topicRow(name, topic.id, topic.internal, ids, overrides));
+      await topic.configure(config, overrides);
+      this.#tell({ kind: 'altered', topic });
+    });
+  }
+
+  onTopicEvent(listener: (event: TopicEvent) => void): void {
+    this.#topicListeners.push(listener);
+  }
+
+  #tell(event: TopicEvent): void {
+    for (const listener of this.#topicListeners) {
+      try {
+        listener(event);
+      } catch (error) {
+        this.#parts.logger.error({ error, topic: event.topic.name }, 'a topic listener failed');
+      }
+    }
+  }
+
+  onCommit(listener: CommitListener): void {
+    this.#parts.commitListeners.push(listener);
+  }
+
+  get queuedBytes(): number {
+    return this.#parts.queue.bytes;
+  }
+
+  whenDrained(task: () => void): void {
+    this.#parts.queue.whenDrained(task);
+  }
+
+  nextProducerId(): Promise<number> {
+    return this.#parts.producerIds.next();
+  }
+
+  /** The writer closed a chunk: log ends and producer snapshots follow when its last commit has been applied. */
+  chunkClosed(chunkId: number): void {
+    this.#parts.env.clock.soon(() => {
+      this.#snapshots = this.#snapshots
+        .then(() => this.#parts.partitionStore.saveSnapshots(this.#partitions.values(), chunkId))
+        .catch((error: unknown) => {
+          this.#parts.logger.warn({ error }, 'producer snapshots could not be written; the next chunk tries again');
+        });
+    });
+  }
+
+  sliceSealed(slice: Slice): void {
+    this.#parts.logger.debug({ slice: slice.name, bytes: slice.bytes }, 'a slice was sealed');
+  }
+
+  /** A reader met a batch that is not what was stored. */
+  damageFound(range: DamagedRange): void {
+    const key = `${range.partitionId}:${range.lastOffset}`;
+    const partition = this.#partitions.get(range.partitionId);
+    if (partition === undefined || this.#knownDamage.has(key)) return;
+    this.#knownDamage.add(key);
+    const { name, id } = partition.topic;
+    this.#parts.logger.error({ partition: partition.name, ...range }, 'a stored batch is damaged');
+    const { firstOffset, lastOffset } = range;
+    const reason = `corruption: ${range.reason}`;
+    const loss = { topic: name, topicId: id, partition: partition.index, firstOffset, lastOffset, reason, by: 'log' };
+    this.#parts.ledger.record([loss]).catch((error: unknown) => {
+      this.#knownDamage.delete(key);
+      this.#parts.logger.error({ error }, 'the loss ledger could not be written');
+    });
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    const { queue, writer, slices, meta, catalog, partitionStore, logger } = this.#parts;
+    await this.#changes;
+    await queue.close();
+    for (const partition of this.#partitions.values()) partition.close();
+    try {
+      await writer.close();
+      await this.#snapshots;
+      await partitionStore.saveSnapshots(this.#partitions.values(), writer.chunkId - 1);
+    } catch (error) {
+      // Recovery reads what is not written now.
+      logger.warn({ error }, 'the log was not closed cleanly; the next start reads its tail');
+    }
+    await slices.closeAll();
+    await catalog.close();
+    await meta.close();
+  }
+}

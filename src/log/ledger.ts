@@ -1,0 +1,72 @@
+/**
+ * The loss ledger: every range of offsets that was acknowledged and can no longer be delivered, with the reason. Empty in
+ * normal operation; sent = delivered + ledger, exactly.
+ */
+import { decode, encode } from 'cbor-x';
+import type { Clock } from '../env.ts';
+import { metaKey, metaRange, parseMetaKey } from '../store/keys.ts';
+import type { MetaStore } from '../store/meta.ts';
+
+export interface Loss {
+  readonly topic: string;
+  readonly topicId: string;
+  readonly partition: number;
+  readonly firstOffset: number;
+  /** Inclusive. */
+  readonly lastOffset: number;
+  /** `corruption`, `retention`, `policy`, with what is known behind a colon. */
+  readonly reason: string;
+  /** Which reader lost it: `log` or a link's name. */
+  readonly by: string;
+}
+
+export interface LedgerEntry extends Loss {
+  readonly sequence: number;
+  /** Wall clock, ms. */
+  readonly time: number;
+}
+
+const VERSION = 1;
+
+export class Ledger {
+  readonly #meta: MetaStore;
+  readonly #clock: Clock;
+  #next = 0;
+  /** Offsets lost since the ledger began, by reason word. */
+  readonly totals = new Map<string, number>();
+
+  constructor(meta: MetaStore, clock: Clock) {
+    this.#meta = meta;
+    this.#clock = clock;
+  }
+
+  async load(): Promise<void> {
+    for await (const entry of this.entries()) {
+      this.#next = entry.sequence + 1;
+      this.#count(entry);
+    }
+  }
+
+  #count(loss: Loss): void {
+    const word = loss.reason.split(':', 1)[0]!;
+    this.totals.set(word, (this.totals.get(word) ?? 0) + loss.lastOffset - loss.firstOffset + 1);
+  }
+
+  /** Resolves when the losses are durable. */
+  async record(losses: readonly Loss[]): Promise<void> {
+    if (losses.length === 0) return;
+    const time = this.#clock.now();
+    await this.#meta.write(
+      losses.map((loss) => {
+        this.#count(loss);
+        return { key: metaKey('ledger', this.#next++), value: encode({ v: VERSION, time, ...loss }) };
+      }),
+    );
+  }
+
+  async *entries(): AsyncIterable<LedgerEntry> {
+    for await (const { key, value } of this.#meta.entries(metaRange('ledger'))) {
+      yield { ...(decode(value) as LedgerEntry), sequence: parseMetaKey(key)[0] as number };
+    }
+  }
+}

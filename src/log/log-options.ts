@@ -1,0 +1,21 @@
+/** What the broker's settings say about the log. */
+export interface LogOptions {
+  /** This broker's numeric id in replica lists. Default 1. */
+  readonly brokerId?: number;
+  /** num.partitions: of topics created without a number. Default 1. */
+  readonly numPartitions?: number;
+  /** Broker-wide defaults under topic names (`retention.ms`, ...), as text. */
+  readonly topicDefaults?: ReadonlyMap<string, string>;
+  /** flush.ms: least time between two commits. Default 0: as fast as the disk. */
+  readonly flushMs?: number;
+  /** log.retention.total.bytes: what all topics together may keep. Default: no bound. */
+  readonly retentionTotalBytes?: number;
+  /** LevelDB's memtable of the slice that is written, bytes. Default 2 MiB. */
+  readonly writeBufferBytes?: number;
+  /** Whether the wall clock may be believed now; retention by age waits until it is. Default: always. */
+  readonly timeTrusted?: () => boolean;
+  /** Topics that give way first under retentionTotalBytes have the smaller number. Default: all 0. */
+  readonly topicPriority?: (topic: string) => number;
+  /** When retention looks, in cron syntax with seconds; null: only when `runRetention` is called. Default: every 10 s. */
+  readonly retentionSchedule?: string | null;
+}

@@ -1,0 +1,234 @@
+/** Opens the log: metadata, catalog, recovery, partitions; then the writer and the queue begin. */
+import type { Env } from '../env.ts';
+import { TAIL_CACHE_MAX_BYTES } from '../limits.ts';
+import type { Logger } from '../logger.ts';
+import type { Metrics } from '../metrics.ts';
+import { META_DATABASE } from '../store/keys.ts';
+import { GroupCommitMetaStore } from '../store/meta-store.ts';
+import type { DatabaseOptions, Store } from '../store/store.ts';
+import { AppendQueue } from './append-queue.ts';
+import { Catalog } from './catalog.ts';
+import { HeadwaterLog, type LogParts } from './headwater-log.ts';
+import { raiseEpoch, trimEpochs } from './leader-epochs.ts';
+import { Ledger, type Loss } from './ledger.ts';
+import type { LogOptions } from './log-options.ts';
+import { missingRanges } from './losses.ts';
+import { LogPartition, type PartitionHost, type PartitionStart } from './partition.ts';
+import { epochsOf, type PartitionRow, PartitionStore } from './partition-store.ts';
+import { ProducerIds } from './producer-ids.ts';
+import { ProducerState } from './producer-state.ts';
+import { type DamagedRange, LogReader } from './reader.ts';
+import { type Recovered, Recovery } from './recovery.ts';
+import { Segments } from './segments.ts';
+import { Slices } from './slice.ts';
+import { sliceBytes } from './slice-size.ts';
+import { SliceWriter } from './slice-writer.ts';
+import { TailCache } from './tail-cache.ts';
+import { LogTopic } from './topic.ts';
+import { resolveTopicConfig } from './topic-config.ts';
+import type { CommitListener } from './types.ts';
+
+export interface OpenLog {
+  readonly store: Store;
+  readonly env: Env;
+  readonly metrics: Metrics;
+  readonly logger: Logger;
+  readonly options?: LogOptions;
+}
+
+const MiB = 1024 * 1024;
+const META_OPTIONS: DatabaseOptions = { writeBufferBytes: MiB, cacheBytes: 256 * 1024 };
+const OPEN_SEALED_SLICES_MAX = 8;
+const INDEX_MAX_BYTES = 2 * MiB;
+/**
+ * Offsets skipped when the newest slice was damaged: more records than fit into what a crash can take with it, so that an
+ * offset that was acknowledged once is never given to another record.
+ */
+const DAMAGE_SKIP_OFFSETS = 1_000_000;
+
+async function openMeta(store: Store, logger: Logger): Promise<{ meta: GroupCommitMetaStore; lost: boolean }> {
+  const open = () => store.open(META_DATABASE, META_OPTIONS);
+  try {
+    return { meta: new GroupCommitMetaStore(await open(), open), lost: false };
+  } catch (error) {
+    logger.error({ error }, 'the metadata database cannot be opened; trying to repair it');
+    try {
+      await store.repair(META_DATABASE);
+      return { meta: new GroupCommitMetaStore(await open(), open), lost: false };
+    } catch (second) {
+      logger.error(
+        { error: second },
+        'the metadata database cannot be repaired; going on with the copy of the catalog',
+      );
+      await store.quarantine(META_DATABASE, `the metadata database could not be read: ${String(second)}`);
+      return { meta: new GroupCommitMetaStore(await open(), open), lost: true };
+    }
+  }
+}
+
+interface Placed {
+  readonly start: PartitionStart;
+  readonly losses: readonly { firstOffset: number; lastOffset: number; reason: string }[];
+}
+
+/** Log start, log end, epochs and what is missing, from the metadata row and the segments that were found. */
+function placePartition(
+  id: number,
+  row: PartitionRow | undefined,
+  segments: Segments,
+  recovered: Recovered,
+  mayHaveHoles: boolean,
+): Placed {
+  const startInRow = row?.start ?? 0;
+  segments.trim(startInRow);
+  const list = segments.list;
+  const foundEnd = list.length === 0 ? startInRow : list[list.length - 1]!.lastOffset + 1;
+  const tailDamaged = recovered.troubled.some((trouble) => trouble.last);
+  let end = Math.max(foundEnd, row?.end ?? 0, startInRow);
+  if (tailDamaged && end > 0) end += DAMAGE_SKIP_OFFSETS;
+  const losses = mayHaveHoles && !tailDamaged && foundEnd >= end ? [] : missingRanges(startInRow, end, list);
+  const reason = recovered.troubled.map((trouble) => `${trouble.slice} ${trouble.reason}`).join('; ');
+  const damaged = recovered.damaged.filter((range) => range.partitionId === id && range.lastOffset >= startInRow);
+  let epochs = row === undefined ? [{ epoch: 0, startOffset: 0 }] : epochsOf(row);
+  if (losses.length > 0 || damaged.length > 0) epochs = raiseEpoch(epochs, end);
+  let logStart = startInRow;
+  // Nothing can be read before the first segment: that is where the log begins now.
+  if (losses.length > 0 && losses[0]!.firstOffset === startInRow) logStart = losses[0]!.lastOffset + 1;
+  const producers = recovered.producers.get(id) ?? new ProducerState();
+  return {
+    start: { logStartOffset: logStart, logEndOffset: end, epochs: trimEpochs(epochs, logStart), segments, producers },
+    losses: [
+      ...losses.map((range) => ({ ...range, reason: `corruption: ${reason === '' ? 'records are missing' : reason}` })),
+      ...damaged.map((range) => ({ ...range, reason: `corruption: ${range.reason}` })),
+    ],
+  };
+}
+
+/** Opens the log on a store. Rejects only when the store itself cannot be used. */
+export async function openLog({ store, env, metrics, logger, options = {} }: OpenLog): Promise<HeadwaterLog> {
+  const { meta, lost } = await openMeta(store, logger);
+  const ledger = new Ledger(meta, env.clock);
+  await ledger.load();
+  const catalog = new Catalog(meta, store, logger);
+  await catalog.load(lost);
+  const partitionStore = new PartitionStore(meta);
+  const rows = await partitionStore.rows();
+  const { through, byPartition } = await partitionStore.snapshots();
+
+  const slices = new Slices(store, {
+    writeBufferBytes: options.writeBufferBytes ?? 2 * MiB,
+    openSlicesMax: OPEN_SEALED_SLICES_MAX,
+    indexMaxBytes: INDEX_MAX_BYTES,
+  });
+  const recovery = new Recovery({ slices, meta, logger, snapshotsThrough: through, snapshots: byPartition });
+  const recovered = await recovery.run();
+  const segmentsById = new Map<number, Segments>();
+  for (const { slice, runs } of recovered.slices) {
+    for (const run of runs) {
+      const segments = segmentsById.get(run.partitionId) ?? new Segments();
+      segmentsById.set(run.partitionId, segments);
+      segments.place(slice, run);
+      catalog.reservePartitionId(run.partitionId);
+    }
+  }
+
+  const commitListeners: CommitListener[] = [];
+  const damageListener: { report: (range: DamagedRange) => void } = { report: () => {} };
+  const parts: { log: HeadwaterLog | null } = { log: null };
+  const writer = new SliceWriter({
+    slices,
+    meta,
+    logger,
+    sliceBytes: () => sliceBytes(options.retentionTotalBytes ?? Number.POSITIVE_INFINITY),
+    nextSliceId: recovered.nextSliceId,
+    nextChunkId: recovered.nextChunkId,
+    resume: recovered.resume,
+    onChunkClosed: (chunkId) => parts.log?.chunkClosed(chunkId),
+    onSealed: (slice) => parts.log?.sliceSealed(slice),
+  });
+  const queue = new AppendQueue({
+    clock: env.clock,
+    sink: writer,
+    logger,
+    flushMs: options.flushMs ?? 0,
+    commits: metrics.counter('headwater_log_commits_total', 'Synced writes of record data'),
+    storedBytes: metrics.counter('headwater_log_stored_bytes_total', 'Bytes of record batches stored'),
+    syncSeconds: metrics.histogram(
+      'headwater_log_sync_seconds',
+      'Time of one synced write',
+      [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10],
+    ),
+  });
+  const reader = new LogReader(
+    slices,
+    () => writer,
+    (range) => damageListener.report(range),
+  );
+  const host: PartitionHost = {
+    clock: env.clock,
+    logger,
+    queue,
+    reader,
+    tailCache: new TailCache(TAIL_CACHE_MAX_BYTES),
+    brokerId: options.brokerId ?? 1,
+    commitListeners,
+    savePartition: (partition) => partitionStore.save([partition]),
+  };
+
+  const topicDefaults = options.topicDefaults ?? new Map<string, string>();
+  const topics = new Map<string, LogTopic>();
+  const losses: Loss[] = [];
+  const changed: LogPartition[] = [];
+  for (const row of catalog.rows.values()) {
+    const overrides = new Map(Object.entries(row.overrides));
+    const config = resolveTopicConfig(overrides, topicDefaults);
+    const topic = new LogTopic(row.name, row.id, row.internal, config, overrides);
+    await topic.configure(config, overrides);
+    const mayHaveHoles = config['cleanup.policy'] !== 'delete';
+    row.partitionIds.forEach((id, index) => {
+      const segments = segmentsById.get(id) ?? new Segments();
+      const placed = placePartition(id, rows.get(id), segments, recovered, mayHaveHoles);
+      const partition = new LogPartition(host, topic, index, id, placed.start);
+      topic.partitions.push(partition);
+      if (placed.losses.length === 0) return;
+      changed.push(partition);
+      for (const loss of placed.losses) {
+        losses.push({ topic: row.name, topicId: row.id, partition: index, by: 'log', ...loss });
+      }
+    });
+    topics.set(row.name, topic);
+  }
+  if (losses.length > 0) {
+    logger.error({ losses }, 'records were lost; the ranges are in the loss ledger');
+    await ledger.record(losses);
+    await partitionStore.save(changed);
+  }
+  let largestProducerId = -1;
+  for (const state of recovered.producers.values()) {
+    largestProducerId = Math.max(largestProducerId, state.largestProducerId());
+  }
+  const logParts: LogParts = {
+    store,
+    env,
+    metrics,
+    logger,
+    options,
+    meta,
+    ledger,
+    catalog,
+    partitionStore,
+    slices,
+    writer,
+    queue,
+    host,
+    commitListeners,
+    topics,
+    topicDefaults,
+    producerIds: await ProducerIds.load(meta, largestProducerId),
+    recovered,
+  };
+  const log = new HeadwaterLog(logParts);
+  parts.log = log;
+  damageListener.report = (range) => log.damageFound(range);
+  return log;
+}

@@ -1,0 +1,94 @@
+/** What the metadata database holds of partitions: log start, leader epochs, producer snapshots (FORMAT.md). */
+import { decode, encode } from 'cbor-x';
+import { metaKey, metaRange, parseMetaKey } from '../store/keys.ts';
+import type { MetaOperation, MetaStore } from '../store/meta.ts';
+import type { EpochStart } from './leader-epochs.ts';
+import type { LogPartition } from './partition.ts';
+import type { ProducerSnapshot } from './producer-state.ts';
+
+const VERSION = 1;
+
+export interface PartitionRow {
+  readonly v: number;
+  readonly start: number;
+  /** A lower bound of the log end: offsets below it were given to records once and are never given again. */
+  readonly end: number;
+  readonly epochs: readonly (readonly [epoch: number, startOffset: number])[];
+}
+
+export function epochsOf(row: PartitionRow): EpochStart[] {
+  return row.epochs.map(([epoch, startOffset]) => ({ epoch, startOffset }));
+}
+
+export class PartitionStore {
+  readonly #meta: MetaStore;
+
+  constructor(meta: MetaStore) {
+    this.#meta = meta;
+  }
+
+  async rows(): Promise<Map<number, PartitionRow>> {
+    const rows = new Map<number, PartitionRow>();
+    for await (const { key, value } of this.#meta.entries(metaRange('partition'))) {
+      rows.set(parseMetaKey(key)[0] as number, decode(value) as PartitionRow);
+    }
+    return rows;
+  }
+
+  rowOperation(partition: LogPartition): MetaOperation {
+    const row: PartitionRow = {
+      v: VERSION,
+      start: partition.logStartOffset,
+      end: partition.logEndOffset,
+      epochs: partition.epochs.map(({ epoch, startOffset }) => [epoch, startOffset]),
+    };
+    return { key: metaKey('partition', partition.id), value: encode(row) };
+  }
+
+  save(partitions: readonly LogPartition[]): Promise<void> {
+    return this.#meta.write(partitions.map((partition) => this.rowOperation(partition)));
+  }
+
+  /** Deletions of everything about a partition. */
+  removal(id: number): MetaOperation[] {
+    return [
+      { key: metaKey('partition', id), value: null },
+      { key: metaKey('producer', id), value: null },
+    ];
+  }
+
+  /** Snapshots by partition id, and the chunk up to which they are complete (-1: none). */
+  async snapshots(): Promise<{ through: number; byPartition: Map<number, ProducerSnapshot> }> {
+    let through = -1;
+    const byPartition = new Map<number, ProducerSnapshot>();
+    for await (const { key, value } of this.#meta.entries(metaRange('producer'))) {
+      const [id] = parseMetaKey(key);
+      if (id === 'through') through = decode(value) as number;
+      else byPartition.set(id as number, decode(value) as ProducerSnapshot);
+    }
+    return { through, byPartition };
+  }
+
+  /**
+   * Log ends, and snapshots of the partitions whose producers changed: all chunks up to `chunkId` are in them. One write,
+   * so that recovery sees all of it or none.
+   */
+  async saveSnapshots(partitions: Iterable<LogPartition>, chunkId: number): Promise<void> {
+    const operations: MetaOperation[] = [{ key: metaKey('producer', 'through'), value: encode(chunkId) }];
+    const taken: LogPartition[] = [];
+    for (const partition of partitions) {
+      if (partition.logEndOffset !== partition.savedEndOffset) operations.push(this.rowOperation(partition));
+      partition.savedEndOffset = partition.logEndOffset;
+      if (!partition.producers.dirty) continue;
+      taken.push(partition);
+      const snapshot = partition.producers.snapshot(partition.logEndOffset);
+      operations.push({ key: metaKey('producer', partition.id), value: encode(snapshot) });
+    }
+    try {
+      await this.#meta.write(operations);
+    } catch (error) {
+      for (const partition of taken) partition.producers.dirty = true;
+      throw error;
+    }
+  }
+}

@@ -1,0 +1,479 @@
+/** One partition: its offsets, what waits to be appended, what waits for replicas, who waits for news. */
+
+import type { Clock } from '../env.ts';
+import { asHeadwaterError, HeadwaterError } from '../errors.ts';
+import type { Logger } from '../logger.ts';
+import {
+  BATCH_HEADER_BYTES,
+  baseOffsetOf,
+  isTransactional,
+  lastOffsetDeltaOf,
+  leaderEpochOf,
+  maxTimestampOf,
+  patchBaseOffset,
+  patchLeaderEpoch,
+  patchLogAppendTime,
+  producerIdOf,
+  validateBatch,
+  validateProducedBatch,
+} from '../wire/batch/record-batch.ts';
+import { compressBatch, encodeBatch, recordSizeBound } from '../wire/batch/record-encoder.ts';
+import { AppendGroup, type AppendQueue, type AppendTarget } from './append-queue.ts';
+import { type EpochStart, endOffsetForEpoch, raiseEpoch, trimEpochs } from './leader-epochs.ts';
+import { ProducerState } from './producer-state.ts';
+import type { LogReader } from './reader.ts';
+import { ReplicaSet } from './replica-set.ts';
+import { Segments } from './segments.ts';
+import type { Slice } from './slice.ts';
+import type { StoredBatch } from './slice-writer.ts';
+import { Tail, type TailCache } from './tail-cache.ts';
+import type { LogTopic } from './topic.ts';
+import type {
+  AbortedTransaction,
+  Acks,
+  Appended,
+  AppendOptions,
+  CommitListener,
+  LogRecord,
+  Partition,
+  ReadOptions,
+  ReadResult,
+  Replica,
+  Waiter,
+} from './types.ts';
+
+/** What all partitions of a log share. */
+export interface PartitionHost {
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly queue: AppendQueue;
+  readonly reader: LogReader;
+  readonly tailCache: TailCache;
+  readonly brokerId: number;
+  readonly commitListeners: readonly CommitListener[];
+  /** Makes log start and leader epochs durable. */
+  savePartition(partition: LogPartition): Promise<void>;
+}
+
+/** What recovery found. */
+export interface PartitionStart {
+  readonly logStartOffset: number;
+  readonly logEndOffset: number;
+  readonly epochs: readonly EpochStart[];
+  readonly segments: Segments;
+  readonly producers: ProducerState;
+}
+
+export function emptyStart(): PartitionStart {
+  return {
+    logStartOffset: 0,
+    logEndOffset: 0,
+    epochs: [{ epoch: 0, startOffset: 0 }],
+    segments: new Segments(),
+    producers: new ProducerState(),
+  };
+}
+
+/** Room that the queue's size bound of a record leaves for the batch header. */
+const RECORD_GROUP_OVERHEAD = BATCH_HEADER_BYTES;
+/** Records gathered into one batch at most this, even where max.message.bytes allows more: one commit's share. */
+const RECORD_GROUP_MAX_BYTES = 512 * 1024;
+
+export class LogPartition implements Partition, AppendTarget {
+  readonly topic: LogTopic;
+  readonly index: number;
+  /** The partition's id in the store: never used again. */
+  readonly id: number;
+  readonly segments: Segments;
+  readonly producers: ProducerState;
+  readonly pending: AppendGroup[] = [];
+  queued = false;
+  logStartOffset: number;
+  logEndOffset: number;
+  epochs: readonly EpochStart[];
+  sizeBytes: number;
+  /** The log end that the metadata database knows. */
+  savedEndOffset: number;
+  readonly #host: PartitionHost;
+  readonly #tail = new Tail();
+  readonly #replicas: ReplicaSet;
+  readonly #waiters = new Set<Waiter>();
+  /** The group that further records may join. */
+  #open: AppendGroup | null = null;
+  /** The offset that the next prepared group gets: ahead of the log end while a commit is in flight. */
+  #nextOffset: number;
+  /** acks=all groups above the high watermark, in offset order. */
+  #parked: AppendGroup[] = [];
+  #deleted = false;
+
+  constructor(host: PartitionHost, topic: LogTopic, index: number, id: number, start: PartitionStart) {
+    this.#host = host;
+    this.topic = topic;
+    this.index = index;
+    this.id = id;
+    this.segments = start.segments;
+    this.producers = start.producers;
+    this.logStartOffset = start.logStartOffset;
+    this.logEndOffset = start.logEndOffset;
+    this.#nextOffset = start.logEndOffset;
+    this.savedEndOffset = start.logEndOffset;
+    this.epochs = start.epochs;
+    this.sizeBytes = start.segments.bytes;
+    this.#replicas = new ReplicaSet(host.clock, host.brokerId, start.logEndOffset, () => this.#replicasChanged());
+  }
+
+  get name(): string {
+    return `${this.topic.name}-${this.index}`;
+  }
+
+  get highWatermark(): number {
+    return this.#replicas.highWatermark;
+  }
+
+  get lastStableOffset(): number {
+    return this.producers.lastStableOffset(this.#replicas.highWatermark);
+  }
+
+  get leaderEpoch(): number {
+    return this.epochs[this.epochs.length - 1]!.epoch;
+  }
+
+  get inSyncReplicas(): readonly number[] {
+    return this.#replicas.inSyncReplicas;
+  }
+
+  get replicas(): readonly number[] {
+    return this.#replicas.replicas;
+  }
+
+  // Appending
+
+  appendRecord(record: LogRecord, acks: Acks, done: Appended): void {
+    const bytes = recordSizeBound(record);
+    const limit = this.topic.config['max.message.bytes'];
+    if (bytes + RECORD_GROUP_OVERHEAD > limit) {
+      done(new HeadwaterError('BATCH_TOO_LARGE', this.#tooLarge(bytes + RECORD_GROUP_OVERHEAD)), -1);
+      return;
+    }
+    const refusal = this.#refusal(bytes, acks);
+    if (refusal !== null) {
+      done(refusal, -1);
+      return;
+    }
+    let group = this.#open;
+    if (group === null || group.acks !== acks || group.bytes + bytes > Math.min(limit, RECORD_GROUP_MAX_BYTES)) {
+      group = new AppendGroup([], null, acks, 'client', RECORD_GROUP_OVERHEAD);
+      this.pending.push(group);
+      this.#open = group;
+      this.#host.queue.added(this, RECORD_GROUP_OVERHEAD);
+    }
+    group.records!.push(record);
+    group.dones.push(done);
+    group.bytes += bytes;
+    this.#host.queue.added(this, bytes);
+  }
+
+  appendBatch(batch: Uint8Array, options: AppendOptions, done: Appended): void {
+    try {
+      this.#checkBatch(batch, options);
+    } catch (error) {
+      done(asHeadwaterError(error), -1);
+      return;
+    }
+    const refusal = this.#refusal(batch.byteLength, options.acks);
+    if (refusal !== null) {
+      done(refusal, -1);
+      return;
+    }
+    const group = new AppendGroup(null, batch, options.acks, options.origin, batch.byteLength);
+    group.dones.push(done);
+    this.#open = null;
+    this.pending.push(group);
+    this.#host.queue.added(this, batch.byteLength);
+  }
+
+  #tooLarge(bytes: number): string {
+    return `${this.name}: a batch of ${bytes} bytes; max.message.bytes allows ${this.topic.config['max.message.bytes']}`;
+  }
+
+  #checkBatch(batch: Uint8Array, options: AppendOptions): void {
+    if (options.origin !== 'client') {
+      validateBatch(batch);
+      return;
+    }
+    if (batch.byteLength > this.topic.config['max.message.bytes']) {
+      throw new HeadwaterError('BATCH_TOO_LARGE', this.#tooLarge(batch.byteLength));
+    }
+    validateProducedBatch(batch);
+    if (isTransactional(batch) && options.transactional !== true) {
+      throw new HeadwaterError('INVALID_TXN_STATE', `${this.name} was not added to the producer's transaction`);
+    }
+  }
+
+  #refusal(bytes: number, acks: Acks): HeadwaterError | null {
+    const { queue } = this.#host;
+    if (this.#deleted) return new HeadwaterError('UNKNOWN_TOPIC', `topic ${this.topic.name} was deleted`);
+    if (queue.closed) return new HeadwaterError('SHUTTING_DOWN', 'the broker is stopping');
+    if (!queue.hasRoom(bytes)) {
+      return new HeadwaterError('QUOTA_EXCEEDED', `${queue.bytes} bytes wait to be stored: the append queue is full`);
+    }
+    if (acks !== -1) return null;
+    const wanted = this.topic.config['min.insync.replicas'];
+    const have = this.#replicas.inSyncCount;
+    if (have >= wanted) return null;
+    return new HeadwaterError('NOT_ENOUGH_REPLICAS', `${this.name} has ${have} replicas in sync; ${wanted} are needed`);
+  }
+
+  closeOpenGroup(): void {
+    this.#open = null;
+  }
+
+  prepare(group: AppendGroup, now: number): StoredBatch | null {
+    try {
+      if (this.#deleted) throw new HeadwaterError('UNKNOWN_TOPIC', `topic ${this.topic.name} was deleted`);
+      const batch = group.records === null ? this.#patched(group, now) : this.#packed(group.records, now);
+      if (batch === null) return null;
+      group.batch = batch;
+      group.baseOffset = this.#nextOffset;
+      group.lastOffset = group.baseOffset + lastOffsetDeltaOf(batch);
+      this.#nextOffset = group.lastOffset + 1;
+      return {
+        partitionId: this.id,
+        baseOffset: group.baseOffset,
+        lastOffset: group.lastOffset,
+        maxTimestamp: maxTimestampOf(batch),
+        batch,
+        moved: false,
+      };
+    } catch (error) {
+      this.#answer(group, asHeadwaterError(error), -1);
+      return null;
+    }
+  }
+
+  #packed(records: readonly LogRecord[], now: number): Uint8Array {
+    const stamped = this.topic.config['message.timestamp.type'] === 'LogAppendTime';
+    const options = { now, baseOffset: this.#nextOffset, leaderEpoch: this.leaderEpoch };
+    const plain = encodeBatch(records, options);
+    const { compressor } = this.topic;
+    const batch = compressor === null ? plain : compressBatch(plain, compressor);
+    if (stamped) patchLogAppendTime(batch, now);
+    return batch;
+  }
+
+  /** A producer's batch with its offsets; null when it repeats one that is stored. Throws what refuses it. */
+  #patched(group: AppendGroup, now: number): Uint8Array | null {
+    const batch = group.batch!;
+    if (group.origin === 'replication') {
+      if (baseOffsetOf(batch) !== this.#nextOffset) {
+        const at = baseOffsetOf(batch);
+        throw new HeadwaterError('OFFSET_OUT_OF_RANGE', `${this.name}: a batch at ${at}; ${this.#nextOffset} is due`);
+      }
+      return batch;
+    }
+    const idempotent = producerIdOf(batch) >= 0;
+    if (idempotent) {
+      const original = this.producers.check(batch);
+      if (original >= 0) {
+        group.duplicate = true;
+        group.baseOffset = original;
+        group.lastOffset = original + lastOffsetDeltaOf(batch);
+        return null;
+      }
+    }
+    patchBaseOffset(batch, this.#nextOffset);
+    patchLeaderEpoch(batch, this.leaderEpoch);
+    if (this.topic.config['message.timestamp.type'] === 'LogAppendTime') patchLogAppendTime(batch, now);
+    if (idempotent) this.producers.stage(batch);
+    return batch;
+  }
+
+  stored(_groups: readonly AppendGroup[], batches: readonly StoredBatch[], slice: Slice, chunkId: number): void {
+    this.producers.clearStaged();
+    for (const { batch, baseOffset, lastOffset, maxTimestamp } of batches) {
+      this.segments.append(slice, chunkId, baseOffset, lastOffset, batch.byteLength, maxTimestamp);
+      this.#host.tailCache.add(this.#tail, baseOffset, lastOffset, batch);
+      this.sizeBytes += batch.byteLength;
+      if (producerIdOf(batch) >= 0) this.producers.apply(batch);
+      const epoch = leaderEpochOf(batch);
+      if (epoch > this.leaderEpoch) this.epochs = raiseEpoch(this.epochs, baseOffset, epoch);
+      this.logEndOffset = lastOffset + 1;
+    }
+    if (batches.length > 0) this.#replicas.appended(this.logEndOffset);
+  }
+
+  acknowledge(groups: readonly AppendGroup[]): void {
+    for (const group of groups) {
+      if (group.baseOffset < 0) continue; // refused: it has its answer
+      if (group.acks === -1 && group.lastOffset >= this.highWatermark) this.#parked.push(group);
+      else this.#answer(group, null, group.baseOffset);
+    }
+  }
+
+  announce(groups: readonly AppendGroup[]): void {
+    const listeners = this.#host.commitListeners;
+    let any = false;
+    for (const group of groups) {
+      if (group.baseOffset < 0 || group.duplicate) continue;
+      any = true;
+      if (listeners.length === 0) continue;
+      const { baseOffset, lastOffset, records } = group;
+      const committed = { partition: this, baseOffset, lastOffset, batch: group.batch!, records };
+      for (const listener of listeners) this.#guard(() => listener(committed));
+    }
+    if (any) this.#wake();
+  }
+
+  rejected(groups: readonly AppendGroup[], error: HeadwaterError): void {
+    this.producers.clearStaged();
+    this.#nextOffset = this.logEndOffset;
+    for (const group of groups) {
+      if (group.baseOffset >= 0) this.#answer(group, error, -1);
+    }
+  }
+
+  #answer(group: AppendGroup, error: HeadwaterError | null, baseOffset: number): void {
+    const { dones } = group;
+    for (let i = 0; i < dones.length; i++) {
+      try {
+        dones[i]!(error, error === null ? baseOffset + i : -1);
+      } catch (thrown) {
+        this.#host.logger.error({ error: thrown, partition: this.name }, 'an append completion failed');
+      }
+    }
+  }
+
+  #guard(task: () => void): void {
+    try {
+      task();
+    } catch (error) {
+      this.#host.logger.error({ error, partition: this.name }, 'a listener of the log failed');
+    }
+  }
+
+  // Replicas and waiters
+
+  #replicasChanged(): void {
+    const wanted = this.topic.config['min.insync.replicas'];
+    let settled = 0;
+    while (settled < this.#parked.length && this.#parked[settled]!.lastOffset < this.highWatermark) settled++;
+    const groups = this.#parked.splice(0, settled);
+    const have = this.#replicas.inSyncCount;
+    for (const group of groups) {
+      if (have >= wanted) this.#answer(group, null, group.baseOffset);
+      else {
+        const message = `${this.name}: stored, but only ${have} of ${wanted} replicas are in sync`;
+        this.#answer(group, new HeadwaterError('NOT_ENOUGH_REPLICAS_AFTER_APPEND', message), -1);
+      }
+    }
+    this.#wake();
+  }
+
+  #wake(): void {
+    if (this.#waiters.size === 0) return;
+    for (const waiter of [...this.#waiters]) this.#guard(() => waiter.wake(this));
+  }
+
+  wait(waiter: Waiter): void {
+    this.#waiters.add(waiter);
+  }
+
+  cancelWait(waiter: Waiter): void {
+    this.#waiters.delete(waiter);
+  }
+
+  addReplica(id: number, maxLagMs: number): Replica {
+    return this.#replicas.add(id, maxLagMs);
+  }
+
+  // Reading
+
+  read(options: ReadOptions): Promise<ReadResult> {
+    const { from, maxBytes } = options;
+    if (from < this.logStartOffset || from > this.logEndOffset) {
+      const message = `${this.name}: offset ${from} is outside ${this.logStartOffset} to ${this.logEndOffset}`;
+      return Promise.reject(new HeadwaterError('OFFSET_OUT_OF_RANGE', message));
+    }
+    const upTo = Math.min(options.upTo, this.logEndOffset);
+    if (from >= this.#tail.firstOffset) return Promise.resolve(this.#readTail(from, upTo, maxBytes));
+    return this.#host.reader.read(this.id, this.segments, from, upTo, maxBytes);
+  }
+
+  #readTail(from: number, upTo: number, maxBytes: number): ReadResult {
+    const batches: Uint8Array[] = [];
+    let bytes = 0;
+    let nextOffset = from;
+    const { entries } = this.#tail;
+    for (let i = this.#tail.seek(from); i < entries.length; i++) {
+      const entry = entries[i]!;
+      if (entry.baseOffset >= upTo) break;
+      if (batches.length > 0 && bytes + entry.batch.byteLength > maxBytes) break;
+      batches.push(entry.batch);
+      bytes += entry.batch.byteLength;
+      nextOffset = entry.lastOffset + 1;
+    }
+    return { batches, bytes, nextOffset };
+  }
+
+  async offsetForTimestamp(timestamp: number): Promise<{ offset: number; timestamp: number } | null> {
+    const { reader } = this.#host;
+    const found = await reader.offsetForTimestamp(this.id, this.segments, timestamp, this.logStartOffset);
+    return found !== null && found.offset < this.highWatermark ? found : null;
+  }
+
+  offsetOfMaxTimestamp(): Promise<{ offset: number; timestamp: number } | null> {
+    return this.#host.reader.offsetOfMaxTimestamp(this.id, this.segments, this.logStartOffset);
+  }
+
+  endOffsetForEpoch(epoch: number): { epoch: number; endOffset: number } | null {
+    return endOffsetForEpoch(this.epochs, epoch, this.logEndOffset);
+  }
+
+  abortedTransactions(from: number, upTo: number): readonly AbortedTransaction[] {
+    return this.producers.abortedTransactions(from, upTo);
+  }
+
+  // Forgetting
+
+  async deleteRecordsBefore(offset: number): Promise<number> {
+    const wanted = offset === -1 ? this.highWatermark : offset;
+    if (wanted < 0 || wanted > this.highWatermark) {
+      const message = `${this.name}: cannot delete before ${offset}; the high watermark is ${this.highWatermark}`;
+      throw new HeadwaterError('OFFSET_OUT_OF_RANGE', message);
+    }
+    if (wanted > this.logStartOffset) {
+      this.moveLogStart(wanted);
+      await this.#host.savePartition(this);
+    }
+    return this.logStartOffset;
+  }
+
+  /** Moves the log start in memory; the caller makes it durable before anything behind it is removed. */
+  moveLogStart(offset: number): void {
+    if (offset <= this.logStartOffset) return;
+    this.logStartOffset = offset;
+    this.segments.trim(offset);
+    this.sizeBytes = this.segments.bytes;
+    this.epochs = trimEpochs(this.epochs, offset);
+    this.producers.trim(offset);
+    this.#wake();
+  }
+
+  /** The topic is gone: everyone who waits is answered. */
+  delete(): void {
+    this.#deleted = true;
+    this.#open = null;
+    this.#replicas.close();
+    const error = new HeadwaterError('UNKNOWN_TOPIC', `topic ${this.topic.name} was deleted`);
+    for (const group of this.#parked.splice(0)) this.#answer(group, error, -1);
+    this.#host.tailCache.clear(this.#tail);
+    this.#wake();
+  }
+
+  /** The broker stops: replicas will not confirm any more. */
+  close(): void {
+    this.#replicas.close();
+    const error = new HeadwaterError('SHUTTING_DOWN', 'the broker is stopping; the record is stored here');
+    for (const group of this.#parked.splice(0)) this.#answer(group, error, -1);
+  }
+}

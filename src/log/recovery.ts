@@ -1,0 +1,276 @@
+/**
+ * What a start does with the slices it finds: sealed ones are taken at their summary's word and not opened; the one that
+ * was written last is opened and the tail of it, at most a chunk or two, is read. What cannot be opened is repaired, what
+ * cannot be repaired is moved to quarantine; the log starts in any case.
+ */
+import type { Logger } from '../logger.ts';
+import {
+  batchKey,
+  CHUNK_RECORD_PARTITION,
+  chunkRecordKey,
+  metaKey,
+  metaRange,
+  parseBatchKey,
+  parseMetaKey,
+  parseSliceName,
+} from '../store/keys.ts';
+import type { MetaStore } from '../store/meta.ts';
+import type { Database } from '../store/store.ts';
+import { baseOffsetOf, maxTimestampOf, producerIdOf } from '../wire/batch/record-batch.ts';
+import type { ProducerSnapshot } from './producer-state.ts';
+import { ProducerState } from './producer-state.ts';
+import { batchDamage, type DamagedRange } from './reader.ts';
+import { type Run, RunTable } from './run-table.ts';
+import { Slice, type Slices } from './slice.ts';
+import { summaryOf } from './slice-writer.ts';
+
+const STEP_ENTRIES = 256;
+const STEP_BYTES = 1024 * 1024;
+
+export interface FoundSlice {
+  readonly slice: Slice;
+  readonly runs: readonly Run[];
+}
+
+export interface Recovered {
+  /** Ascending by id. */
+  readonly slices: readonly FoundSlice[];
+  /** The slice to go on writing to, its database open and lent; null: begin a new one. */
+  readonly resume: Slice | null;
+  readonly nextSliceId: number;
+  readonly nextChunkId: number;
+  /** By partition id: snapshots with the tail applied. */
+  readonly producers: ReadonlyMap<number, ProducerState>;
+  readonly damaged: readonly DamagedRange[];
+  /** Slices that had to be repaired or quarantined, or whose files were gone, with the reason. */
+  readonly troubled: readonly { readonly slice: string; readonly reason: string; readonly last: boolean }[];
+}
+
+export interface RecoveryOptions {
+  readonly slices: Slices;
+  readonly meta: MetaStore;
+  readonly logger: Logger;
+  /** Chunk up to which `snapshots` are complete. */
+  readonly snapshotsThrough: number;
+  readonly snapshots: ReadonlyMap<number, ProducerSnapshot>;
+}
+
+export class Recovery {
+  readonly #options: RecoveryOptions;
+  readonly #slices: Slices;
+  readonly #producers = new Map<number, ProducerState>();
+  readonly #damaged: DamagedRange[] = [];
+  readonly #troubled: { slice: string; reason: string; last: boolean }[] = [];
+
+  constructor(options: RecoveryOptions) {
+    this.#options = options;
+    this.#slices = options.slices;
+    for (const [id, snapshot] of options.snapshots) {
+      const state = new ProducerState();
+      state.restore(snapshot);
+      this.#producers.set(id, state);
+    }
+  }
+
+  async run(): Promise<Recovered> {
+    const { meta, logger } = this.#options;
+    const summaries = new Map<number, RunTable | null>();
+    for await (const { key, value } of meta.entries(metaRange('slice'))) {
+      summaries.set(parseMetaKey(key)[0] as number, RunTable.parse(value));
+    }
+    const names = await this.#slices.store.list();
+    const ids = names.map(parseSliceName).filter((id) => id !== null);
+    const found: FoundSlice[] = [];
+    for (const id of summaries.keys()) {
+      if (ids.includes(id)) continue;
+      this.#troubled.push({ slice: new Slice(id).name, reason: 'its files are gone', last: false });
+      await meta.write([{ key: metaKey('slice', id), value: null }]);
+    }
+    const newest = Math.max(0, ...ids);
+    let unsealed: Slice | null = null;
+    for (const id of ids) {
+      const slice = new Slice(id);
+      const summary = summaries.get(id) ?? null;
+      if (summary !== null && (await this.#exists(slice))) {
+        found.push({ slice, runs: this.#fromSummary(slice, summary) });
+        continue;
+      }
+      const tables = await this.#openAndScan(slice, id === newest);
+      if (tables === null) continue;
+      found.push({ slice, runs: [...summaryOf(tables.values()).runs()] });
+      if (id === newest) unsealed = slice;
+      else await this.#seal(slice, tables);
+    }
+    for (const { slice } of found) this.#slices.all.set(slice.id, slice);
+    await this.#replayTails(found.map(({ slice }) => slice));
+    if (this.#troubled.length > 0) logger.warn({ slices: this.#troubled }, 'parts of the log were damaged');
+    const lastChunk = Math.max(0, ...found.map(({ slice }) => slice.lastChunk));
+    return {
+      slices: found,
+      resume: unsealed,
+      nextSliceId: Math.max(newest, ...summaries.keys(), 0) + 1,
+      nextChunkId: Math.max(lastChunk, this.#options.snapshotsThrough) + 1,
+      producers: this.#producers,
+      damaged: this.#damaged,
+      troubled: this.#troubled,
+    };
+  }
+
+  /** A sealed slice is not opened at start, but a directory without anything in it is no slice. */
+  async #exists(slice: Slice): Promise<boolean> {
+    return (await this.#slices.store.sizeOf(slice.name)) > 0;
+  }
+
+  #fromSummary(slice: Slice, summary: RunTable): Run[] {
+    const runs = [...summary.runs()];
+    slice.sealed = true;
+    this.#describe(slice, runs);
+    return runs;
+  }
+
+  #describe(slice: Slice, runs: readonly Run[]): void {
+    for (const run of runs) {
+      slice.bytes += run.bytes;
+      if (slice.firstChunk < 0 || run.firstChunk < slice.firstChunk) slice.firstChunk = run.firstChunk;
+      if (run.lastChunk > slice.lastChunk) slice.lastChunk = run.lastChunk;
+      if (run.maxTimestamp > slice.maxTimestamp) slice.maxTimestamp = run.maxTimestamp;
+    }
+  }
+
+  async #seal(slice: Slice, tables: Map<number, RunTable>): Promise<void> {
+    slice.sealed = true;
+    await this.#options.meta.write([{ key: metaKey('slice', slice.id), value: summaryOf(tables.values()).bytes }]);
+    this.#slices.release(slice);
+    await this.#slices.close(slice);
+  }
+
+  /** null: the slice could not be read and is in quarantine. */
+  async #openAndScan(slice: Slice, last: boolean): Promise<Map<number, RunTable> | null> {
+    let reason = '';
+    for (const repaired of [false, true]) {
+      try {
+        if (repaired) await this.#slices.store.repair(slice.name);
+        const database = await this.#slices.store.open(slice.name, {
+          ...this.#slices.databaseOptions(),
+          mustExist: repaired,
+        });
+        this.#slices.adopt(slice, database);
+        slice.users++;
+        const tables = await this.#scanSlice(slice, database);
+        if (repaired) this.#troubled.push({ slice: slice.name, reason: `repaired: ${reason}`, last });
+        slice.tables = tables;
+        for (const table of tables.values()) this.#describe(slice, [...table.runs()]);
+        return tables;
+      } catch (error) {
+        reason = error instanceof Error ? error.message : String(error);
+        slice.users = 0;
+        await this.#slices.close(slice).catch(() => {});
+      }
+    }
+    this.#slices.all.delete(slice.id);
+    this.#troubled.push({ slice: slice.name, reason: `quarantined: ${reason}`, last });
+    await this.#slices.store.quarantine(slice.name, `${slice.name} could not be read: ${reason}`);
+    return null;
+  }
+
+  /** The chunk tables of a slice without a summary; chunks without a record are read and get one. */
+  async #scanSlice(_slice: Slice, database: Database): Promise<Map<number, RunTable>> {
+    const tables = new Map<number, RunTable>();
+    const written = database.batch();
+    let next = batchKey(0, 0, 0);
+    for (;;) {
+      const scanner = database.scan({ gte: next });
+      const [first] = await scanner.next(1, 1);
+      await scanner.close();
+      if (first === undefined) break;
+      const key = parseBatchKey(first.key);
+      if (key === null) throw new Error(`a key of ${first.key.byteLength} bytes in a slice`);
+      const { chunkId } = key;
+      const stored = await database.get(chunkRecordKey(chunkId));
+      let table = stored === undefined ? null : RunTable.parse(stored);
+      if (table === null) {
+        table = RunTable.of(await this.#readRuns(database, chunkId));
+        written.put(chunkRecordKey(chunkId), table.bytes);
+      }
+      tables.set(chunkId, table);
+      next = batchKey(chunkId + 1, 0, 0);
+    }
+    await written.commit();
+    return tables;
+  }
+
+  async #readRuns(database: Database, chunkId: number): Promise<Run[]> {
+    const runs: { -readonly [K in keyof Run]: Run[K] }[] = [];
+    await this.#eachBatch(database, chunkId, (partitionId, lastOffset, batch) => {
+      const damage = batchDamage(batch, lastOffset);
+      const last = runs[runs.length - 1];
+      const joins = last !== undefined && last.partitionId === partitionId;
+      const base = damage === null ? baseOffsetOf(batch) : joins ? last.lastOffset + 1 : lastOffset;
+      if (damage !== null) this.#damaged.push({ partitionId, firstOffset: base, lastOffset, reason: damage });
+      const maxTimestamp = damage === null ? maxTimestampOf(batch) : -1;
+      if (joins && last.lastOffset + 1 === base) {
+        last.lastOffset = lastOffset;
+        last.bytes += batch.byteLength;
+        last.maxTimestamp = Math.max(last.maxTimestamp, maxTimestamp);
+      } else {
+        const bytes = batch.byteLength;
+        runs.push({
+          partitionId,
+          baseOffset: base,
+          lastOffset,
+          bytes,
+          maxTimestamp,
+          firstChunk: chunkId,
+          lastChunk: chunkId,
+        });
+      }
+    });
+    return runs;
+  }
+
+  async #eachBatch(
+    database: Database,
+    chunkId: number,
+    visit: (partitionId: number, lastOffset: number, batch: Uint8Array) => void,
+  ): Promise<void> {
+    const scanner = database.scan({ gte: batchKey(chunkId, 0, 0), lt: batchKey(chunkId, CHUNK_RECORD_PARTITION, 0) });
+    try {
+      for (;;) {
+        const entries = await scanner.next(STEP_ENTRIES, STEP_BYTES);
+        if (entries.length === 0) return;
+        for (const { key, value } of entries) {
+          const parsed = parseBatchKey(key);
+          if (parsed !== null) visit(parsed.partitionId, parsed.lastOffset, value);
+        }
+      }
+    } finally {
+      await scanner.close();
+    }
+  }
+
+  /** Applies the batches behind the snapshots: those of chunks that were not closed, or closed just before the stop. */
+  async #replayTails(slices: readonly Slice[]): Promise<void> {
+    const { snapshotsThrough, snapshots, logger } = this.#options;
+    for (const slice of slices) {
+      if (slice.lastChunk <= snapshotsThrough) continue;
+      try {
+        const database = await this.#slices.acquire(slice);
+        try {
+          for (let chunk = Math.max(slice.firstChunk, snapshotsThrough + 1); chunk <= slice.lastChunk; chunk++) {
+            await this.#eachBatch(database, chunk, (partitionId, lastOffset, batch) => {
+              if (batchDamage(batch, lastOffset) !== null || producerIdOf(batch) < 0) return;
+              if (baseOffsetOf(batch) < (snapshots.get(partitionId)?.through ?? 0)) return;
+              const state = this.#producers.get(partitionId) ?? new ProducerState();
+              this.#producers.set(partitionId, state);
+              state.apply(batch);
+            });
+          }
+        } finally {
+          this.#slices.release(slice);
+        }
+      } catch (error) {
+        logger.warn({ slice: slice.name, error }, 'producer state could not be read from a slice');
+      }
+    }
+  }
+}

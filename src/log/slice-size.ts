@@ -1,0 +1,35 @@
+/** How big a slice gets: about 64 MB, or an eighth of what retention keeps, so that space comes back in small steps. */
+export const SLICE_MAX_BYTES = 64 * 1024 * 1024;
+export const SLICE_MIN_BYTES = 4 * 1024 * 1024;
+
+/** `retainedBytes`: what retention keeps in total (log.retention.total.bytes, or the free disk); Infinity: no bound. */
+export function sliceBytes(retainedBytes: number): number {
+  return Math.max(SLICE_MIN_BYTES, Math.min(SLICE_MAX_BYTES, Math.floor(retainedBytes / 8)));
+}
+
+/** Share of LevelDB's write buffer that a chunk may fill, so that the memtable is forced out by us and never by LevelDB. */
+const CHUNK_SHARE = 0.87;
+/** Above this share the commit at hand becomes the chunk's last: its metadata record then needs no synced write of its own. */
+const CHUNK_CLOSING_SHARE = 0.75;
+/** Memtable bytes beside key and value, per entry. */
+const ENTRY_OVERHEAD_BYTES = 64;
+
+export interface ChunkFill {
+  readonly bytes: number;
+  readonly entries: number;
+}
+
+function memtableBytes(fill: ChunkFill): number {
+  return fill.bytes + fill.entries * ENTRY_OVERHEAD_BYTES;
+}
+
+/** Whether a commit of this size must go into a new chunk. An empty chunk takes any commit. */
+export function needsNewChunk(chunk: ChunkFill, commit: ChunkFill, writeBufferBytes: number): boolean {
+  if (chunk.entries === 0) return false;
+  return memtableBytes(chunk) + memtableBytes(commit) > writeBufferBytes * CHUNK_SHARE;
+}
+
+/** Whether the chunk closes with this commit. */
+export function closesChunk(chunk: ChunkFill, commit: ChunkFill, writeBufferBytes: number): boolean {
+  return memtableBytes(chunk) + memtableBytes(commit) >= writeBufferBytes * CHUNK_CLOSING_SHARE;
+}
