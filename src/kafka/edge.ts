@@ -1,10 +1,12 @@
 /** The Kafka edge: its listeners and the connections they accept. */
 import type { AddressInfo, Server, Socket } from 'node:net';
 import type { Env, Timer } from '../env.ts';
+import type { GroupCoordinator } from '../groups/coordinator.ts';
 import { KAFKA_CONNECTIONS_MAX } from '../limits.ts';
 import type { Log } from '../log/types.ts';
 import type { Logger } from '../logger.ts';
 import type { Metrics } from '../metrics.ts';
+import type { TransactionCoordinator } from '../transactions/coordinator.ts';
 import { Connection, type SharedBytes } from './connection.ts';
 import type { BrokerIdentity, KafkaContext, KafkaSettings, TransactionGate } from './context.ts';
 import type { HandlerTable } from './handler.ts';
@@ -39,6 +41,8 @@ export interface KafkaEdgeDependencies {
   readonly metrics: Metrics;
   readonly log: Log;
   readonly transactionGate: TransactionGate;
+  readonly groups: GroupCoordinator;
+  readonly transactions: TransactionCoordinator;
 }
 
 export interface BoundAddress {

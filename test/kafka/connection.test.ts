@@ -1,12 +1,12 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { KAFKA_REQUEST_MAX_BYTES } from '../../src/limits.ts';
-import { encodeBatch } from '../../src/wire/batch/record-encoder.ts';
 import { produce } from '../../src/wire/kafka/api/00-produce.ts';
 import { fetch } from '../../src/wire/kafka/api/01-fetch.ts';
 import { metadata } from '../../src/wire/kafka/api/03-metadata.ts';
 import { apiVersions } from '../../src/wire/kafka/api/18-api-versions.ts';
 import { KAFKA_ERROR } from '../../src/wire/kafka/errors.ts';
 import { encodeRequest } from '../../src/wire/kafka/message.ts';
+import { batchOf, fetching, producing } from './requests.ts';
 import { RawClient, type StartedEdge, startEdge } from './start-edge.ts';
 
 let started: StartedEdge;
@@ -21,26 +21,6 @@ beforeEach(async () => {
 afterEach(async () => {
   client.close();
   await started.edge.stop();
-});
-
-const batchOf = (...values: string[]): Buffer =>
-  encodeBatch(
-    values.map((value) => ({ key: null, value: Buffer.from(value), headers: [], timestamp: 1_000 })),
-    { now: 1_000 },
-  );
-
-const producing = (records: Uint8Array, acks = -1, name = 't') => ({
-  acks,
-  timeoutMs: 1_000,
-  topicData: [{ name, partitionData: [{ index: 0, records }] }],
-});
-
-const fetching = (fetchOffset: number, maxWaitMs = 0, minBytes = 1) => ({
-  replicaId: -1,
-  maxWaitMs,
-  minBytes,
-  maxBytes: 1_000_000,
-  topics: [{ topic: 't', partitions: [{ partition: 0, fetchOffset, partitionMaxBytes: 1_000_000 }] }],
 });
 
 const frame = (...bytes: number[]): Buffer => {

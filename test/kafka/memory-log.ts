@@ -7,6 +7,7 @@ import { asHeadwaterError, HeadwaterError } from '../../src/errors.ts';
 import { resolveTopicConfig, type TopicConfig } from '../../src/log/topic-config.ts';
 import type {
   AbortedTransaction,
+  ActiveProducer,
   Appended,
   AppendOptions,
   Log,
@@ -127,6 +128,10 @@ export class MemoryPartition implements Partition {
 
   abortedTransactions(): readonly AbortedTransaction[] {
     return this.aborted;
+  }
+
+  activeProducers(): readonly ActiveProducer[] {
+    return [];
   }
 
   async deleteRecordsBefore(offset: number): Promise<number> {
