@@ -1,6 +1,6 @@
 // Bundles src/ into dist/ as ES modules. Code splitting keeps what is rarely used (YAML, TLS, the MQTT client, ...)
 // in files that are only read when they are needed: every module that is not loaded is memory that is not used.
-import { existsSync, rmSync } from 'node:fs';
+import { cpSync, existsSync, rmSync } from 'node:fs';
 import { build } from 'esbuild';
 
 const entryPoints = { main: 'src/main.ts', demo: 'src/demo.ts', gateway: 'firmware-bridge/gateway/main.ts' };
@@ -26,3 +26,6 @@ await build({
   },
   logLevel: 'warning',
 });
+
+// The admin page is served as it is, from the directory beside the bundle.
+if (existsSync('src/http/page')) cpSync('src/http/page', 'dist/page', { recursive: true });

@@ -1,6 +1,5 @@
 /** `headwater consume`. */
 import { Admin } from '../client/admin.ts';
-import type { Cluster } from '../client/cluster.ts';
 import { type ConsumedRecord, Consumer } from '../client/consumer.ts';
 import { systemEnv } from '../env.ts';
 import { parseQuantity } from '../log/topic-config.ts';

@@ -246,15 +246,24 @@ export const SETTINGS = [
     runtime: false,
     doc: 'The longest `transaction.timeout.ms` a producer may ask for. Longer: an abandoned transaction may hold back read_committed readers longer.',
   },
+  {
+    name: 'transactional.id.expiration.ms',
+    kind: 'ms',
+    min: 60_000,
+    max: MAX,
+    default: 7 * DAY_MS,
+    runtime: false,
+    doc: 'How long an idle transactional id is remembered.',
+  },
   // Groups
   {
     name: 'group.initial.rebalance.delay.ms',
     kind: 'ms',
     min: 0,
     max: 60_000,
-    default: 0,
+    default: 500,
     runtime: false,
-    doc: "How long an empty group waits for more members before its first rebalance. Longer: fewer rebalances when many members start at once; a lone consumer waits for nothing. Kafka's built-in default is 3000.",
+    doc: "How long an empty group waits for more members before its first rebalance. Longer: fewer rebalances when many members start at once; a lone consumer waits in vain. Kafka's default is 3000.",
   },
   {
     name: 'group.min.session.timeout.ms',
