@@ -31,6 +31,8 @@ export interface ConfigSources {
 /** Variables with our prefix that are not settings. */
 const ENV_RESERVED = new Set([
   'HEADWATER_NODE',
+  'HEADWATER_NODE_FLAGS',
+  'HEADWATER_USER',
   'HEADWATER_CONFIG',
   'HEADWATER_BOOTSTRAP',
   'HEADWATER_HTTP',
