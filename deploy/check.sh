@@ -26,11 +26,12 @@ bad() {
   echo "BAD  $*"
 }
 check() { # name command...
-  local name=$1 output
+  local name=$1
   shift
-  if output=$("$@" 2>&1); then ok "$name"; else
+  # Not in a subshell: what a step sets, the next one uses.
+  if "$@" >"$work/said" 2>&1; then ok "$name"; else
     bad "$name"
-    printf '%s\n' "$output" | sed 's/^/     /' | tail -30
+    tail -30 "$work/said" | sed 's/^/     /'
   fi
 }
 
@@ -83,13 +84,15 @@ if [ "$(id -u)" -ne 0 ] || ! command -v debootstrap >/dev/null; then
 fi
 
 version=$(node -p 'require("./package.json").version')
-new=$(deploy/build-deb.sh "" "$version" 2>/dev/null || deploy/build-deb.sh "$(dpkg --print-architecture)" "$version")
-old=$(deploy/build-deb.sh "$(dpkg --print-architecture)" "0.0.9~previous")
+here=$(dpkg --print-architecture)
+new=$(deploy/build-deb.sh "$here" "$version")
+old=$(deploy/build-deb.sh "$here" 0.0.9~previous)
 for arch in amd64 arm64 armhf; do check "the package for $arch is built" deploy/build-deb.sh "$arch"; done
 size=$(dpkg-deb --field "$new" Installed-Size)
 if [ "$size" -le 25600 ]; then ok "installed size $size KiB is at most 25 MiB"; else bad "installed size $size KiB is above 25 MiB"; fi
 
-debootstrap --variant=minbase --include=libstdc++6,libatomic1 "$(. /etc/os-release && echo "${VERSION_CODENAME:-bookworm}")" \
+suite=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
+debootstrap --variant=minbase --include=libstdc++6,libatomic1 "${suite:-bookworm}" \
   "$root" >"$work/debootstrap.log" 2>&1 || {
   tail -20 "$work/debootstrap.log"
   bad "debootstrap"
