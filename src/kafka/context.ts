@@ -1,7 +1,9 @@
 /** What every handler is given: the parts of the broker it may use, as `broker.ts` wires them. */
 import type { Env } from '../env.ts';
+import type { GroupCoordinator } from '../groups/coordinator.ts';
 import type { Log, Partition } from '../log/types.ts';
 import type { Logger } from '../logger.ts';
+import type { TransactionCoordinator } from '../transactions/coordinator.ts';
 import type { EdgeMetrics } from './metrics.ts';
 
 /** This broker as Kafka clients see it. */
@@ -54,6 +56,8 @@ export interface KafkaContext {
   readonly identity: BrokerIdentity;
   readonly settings: KafkaSettings;
   readonly transactionGate: TransactionGate;
+  readonly groups: GroupCoordinator;
+  readonly transactions: TransactionCoordinator;
   /** Bytes that wait for sockets, all connections together. */
   readonly outputBytes: number;
 }

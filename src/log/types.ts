@@ -73,6 +73,18 @@ export interface AbortedTransaction {
   readonly lastOffset: number;
 }
 
+/** A producer with an id, as a partition remembers it. */
+export interface ActiveProducer {
+  readonly producerId: number;
+  readonly producerEpoch: number;
+  /** -1: none in this epoch. */
+  readonly lastSequence: number;
+  /** Milliseconds since 1970. */
+  readonly lastTimestamp: number;
+  /** -1: no open transaction. */
+  readonly transactionStartOffset: number;
+}
+
 /** A replica elsewhere (a sync link) as the high watermark sees it. */
 export interface Replica {
   /** Numeric broker id shown in Metadata. */
@@ -118,6 +130,8 @@ export interface Partition {
   /** KIP-101: end offset of the largest epoch <= `epoch`; null when unknown. */
   endOffsetForEpoch(epoch: number): { epoch: number; endOffset: number } | null;
   abortedTransactions(from: number, upTo: number): readonly AbortedTransaction[];
+  /** For DescribeProducers. */
+  activeProducers(): readonly ActiveProducer[];
   /** Moves the log start (DeleteRecords). -1 = the high watermark. Resolves with the new log start when durable. */
   deleteRecordsBefore(offset: number): Promise<number>;
 

@@ -7,6 +7,7 @@ import { silentLogger } from '../../src/logger.ts';
 import { Metrics } from '../../src/metrics.ts';
 import { decodeResponse, encodeRequest, readCorrelationId } from '../../src/wire/kafka/message.ts';
 import type { Api, RequestInput, ResponseOf } from '../../src/wire/kafka/schema.ts';
+import { startCoordinators } from './coordinators.ts';
 import { MemoryLog } from './memory-log.ts';
 
 export interface StartedEdge {
@@ -47,6 +48,7 @@ export async function startEdge(
       metrics,
       log,
       transactionGate: { admits: () => 48 },
+      ...(await startCoordinators(systemEnv, log)),
       ...dependencies,
     },
   );
