@@ -1,4 +1,3 @@
-import { readdirSync } from 'node:fs';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import {
@@ -9,55 +8,10 @@ import {
   readCorrelationId,
   readRequestHeader,
 } from '../../../src/wire/kafka/message.ts';
-import { type Api, type Fields, parseVersions, type Row, ZERO_UUID } from '../../../src/wire/kafka/schema.ts';
+import { type Fields, parseVersions, ZERO_UUID } from '../../../src/wire/kafka/schema.ts';
 
-const folder = new URL('../../../src/wire/kafka/api/', import.meta.url);
-const apis: Api[] = [];
-for (const file of readdirSync(folder)) {
-  const module = (await import(new URL(file, folder).href)) as Record<string, Api>;
-  apis.push(...Object.values(module));
-}
-
-const carries = (versions: string | undefined, version: number): boolean => {
-  if (versions === undefined) return false;
-  const [min, max] = parseVersions(versions);
-  return version >= min && version <= max;
-};
-
-const uuids = fc.uint8Array({ minLength: 16, maxLength: 16 }).map((value) => Buffer.from(value).toString('hex'));
-const ranges = fc.uint8Array({ maxLength: 40 }).map((value) => Buffer.from(value));
-const scalars: Record<string, fc.Arbitrary<unknown>> = {
-  bool: fc.boolean(),
-  int8: fc.integer({ min: -128, max: 127 }),
-  int16: fc.integer({ min: -32_768, max: 32_767 }),
-  uint16: fc.integer({ min: 0, max: 65_535 }),
-  int32: fc.integer({ min: -(2 ** 31), max: 2 ** 31 - 1 }),
-  int64: fc.maxSafeInteger(),
-  float64: fc.double({ noNaN: true }),
-  string: fc.string({ unit: 'grapheme', maxLength: 12 }),
-  uuid: uuids,
-  bytes: ranges,
-  records: ranges,
-};
-
-function arbitraryOf(row: Row, version: number): fc.Arbitrary<unknown> {
-  let value: fc.Arbitrary<unknown>;
-  if (row.type === 'array') {
-    const element = row.fields === undefined ? arbitraryOf(row.element!, version) : structOf(row.fields, version);
-    value = fc.array(element, { maxLength: 3 });
-  } else if (row.type === 'struct') value = structOf(row.fields!, version);
-  else value = scalars[row.type]!;
-  return carries(row.options.nullable, version) ? fc.option(value, { nil: null, freq: 4 }) : value;
-}
-
-/** Objects with every field the version carries; the others are left out. */
-function structOf(fields: Fields, version: number): fc.Arbitrary<Record<string, unknown>> {
-  const model: Record<string, fc.Arbitrary<unknown>> = {};
-  for (const [name, row] of Object.entries(fields)) {
-    if (carries(row.versions, version)) model[name] = arbitraryOf(row, version);
-  }
-  return fc.record(model);
-}
+import { apis } from './apis.ts';
+import { structOf } from './arbitrary.ts';
 
 const empties: Record<string, unknown> = {
   bool: false,
@@ -111,10 +65,9 @@ describe.each(apis.map((api) => [api.name, api] as const))('%s', (_name, api) =>
         fc.property(
           structOf(api.request, version),
           structOf(api.response, version),
-          scalars['int32']!,
+          fc.integer(),
           fc.option(fc.string({ maxLength: 8 }), { nil: null }),
-          (request, response, correlation, clientId) => {
-            const correlationId = correlation as number;
+          (request, response, correlationId, clientId) => {
             const sent = Buffer.concat(encodeRequest(api, version, correlationId, clientId, request));
             expect(sent.readInt32BE(0)).toBe(sent.length - 4);
             expect(readRequestHeader(sent.subarray(4))).toEqual({
