@@ -12,6 +12,8 @@ export interface LogOptions {
   readonly retentionTotalBytes?: number;
   /** LevelDB's memtable of the slice that is written, bytes. Default 2 MiB. */
   readonly writeBufferBytes?: number;
+  /** Size of a slice, bytes. Default: `sliceBytes` (slice-size.ts) of retentionTotalBytes. */
+  readonly sliceBytes?: number;
   /** Whether the wall clock may be believed now; retention by age waits until it is. Default: always. */
   readonly timeTrusted?: () => boolean;
   /** Topics that give way first under retentionTotalBytes have the smaller number. Default: all 0. */

@@ -139,7 +139,7 @@ export async function openLog({ store, env, metrics, logger, options = {} }: Ope
     slices,
     meta,
     logger,
-    sliceBytes: () => sliceBytes(options.retentionTotalBytes ?? Number.POSITIVE_INFINITY),
+    sliceBytes: () => options.sliceBytes ?? sliceBytes(options.retentionTotalBytes ?? Number.POSITIVE_INFINITY),
     nextSliceId: recovered.nextSliceId,
     nextChunkId: recovered.nextChunkId,
     resume: recovered.resume,

@@ -31,6 +31,7 @@ import type { LogTopic } from './topic.ts';
 import type {
   AbortedTransaction,
   Acks,
+  ActiveProducer,
   Appended,
   AppendOptions,
   CommitListener,
@@ -431,6 +432,10 @@ export class LogPartition implements Partition, AppendTarget {
 
   abortedTransactions(from: number, upTo: number): readonly AbortedTransaction[] {
     return this.producers.abortedTransactions(from, upTo);
+  }
+
+  activeProducers(): readonly ActiveProducer[] {
+    return this.producers.producers();
   }
 
   // Forgetting
