@@ -59,13 +59,11 @@ export class BrokerProcess {
   }
 
   async topic(name: string): Promise<TopicView | undefined> {
-    const { topics } = (await this.#get('topics')) as { topics: TopicView[] };
-    return topics.find((topic) => topic.name === name);
+    return ((await this.#get('topics')) as TopicView[]).find((topic) => topic.name === name);
   }
 
   async link(name: string): Promise<LinkView | undefined> {
-    const { links } = (await this.#get('links')) as { links: LinkView[] };
-    return links.find((link) => link.name === name);
+    return ((await this.#get('links')) as LinkView[]).find((link) => link.name === name);
   }
 
   async rssBytes(): Promise<number> {
