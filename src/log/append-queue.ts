@@ -255,9 +255,14 @@ export class AppendQueue {
     for (const task of this.#drained.splice(0)) task();
   }
 
-  /** Refuses what comes from now on, commits what waits. */
-  async close(): Promise<void> {
+  /** Whoever appends from now on is told SHUTTING_DOWN. */
+  refuse(): void {
     this.#closed = true;
+  }
+
+  /** Commits what waits. */
+  async close(): Promise<void> {
+    this.refuse();
     if (!this.#running && this.#dirty.length === 0 && this.#moves.length === 0) return;
     await new Promise<void>((resolve) => {
       this.#idle.push(resolve);

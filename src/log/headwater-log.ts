@@ -299,6 +299,7 @@ export class HeadwaterLog implements Log {
   }
 
   close(): Promise<void> {
+    this.#parts.queue.refuse();
     this.#closing ??= this.#close();
     return this.#closing;
   }
