@@ -284,11 +284,11 @@ export class Consumer {
     }
   }
 
-  /** Commits the positions for the group. */
-  async commit(): Promise<void> {
+  /** Commits the positions, or these next offsets, for the group. */
+  async commit(upTo: readonly { topic: string; partition: number; offset: number }[] = this.#readings): Promise<void> {
     const membership = this.#membership;
     if (membership === null) throw new HeadwaterError('INVALID_REQUEST', 'commit: this consumer has no group');
-    const moved = this.#readings.filter(({ topic, partition, offset }) => {
+    const moved = upTo.filter(({ topic, partition, offset }) => {
       return this.#committed.get(`${topic}/${partition}`) !== offset;
     });
     this.#lastCommit = this.#cluster.env.clock.monotonic();
