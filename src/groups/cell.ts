@@ -176,18 +176,18 @@ export class GroupCell {
   }
 
   #arm(): void {
-    const deadline = this.#writing ? null : nextDeadline(this.group);
-    if (deadline === null || this.group.state === 'Dead') {
+    const now = this.#host.clock.monotonic();
+    const deadline = this.#retryAt > now ? this.#retryAt : nextDeadline(this.group);
+    if (this.#writing || deadline === null || this.group.state === 'Dead') {
       this.#timer?.cancel();
       this.#timer = null;
       return;
     }
-    const at = Math.max(deadline, this.#retryAt);
     // A timer that fires too early only looks and is armed again: a heartbeat need not touch it.
-    if (this.#timer !== null && this.#timerAt <= at) return;
+    if (this.#timer !== null && this.#timerAt <= deadline) return;
     this.#timer?.cancel();
-    this.#timerAt = at;
-    const wait = Math.min(Math.max(Math.ceil(at - this.#host.clock.monotonic()), 0), 0x7fff_ffff);
+    this.#timerAt = deadline;
+    const wait = Math.min(Math.max(Math.ceil(deadline - now), 0), 0x7fff_ffff);
     this.#timer = this.#host.clock.after(wait, () => {
       this.#timer = null;
       this.#drain();
