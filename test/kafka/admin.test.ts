@@ -380,6 +380,12 @@ test('DescribeTopicPartitions pages through topics in name order', async () => {
   expect(seen).toEqual(['a-0', 'a-1', 'b-0', 'b-1', 'b-2']);
 });
 
+test('DescribeTopicPartitions gives the lists of KIP-966 as empty, not null: the Java client fails on null', async () => {
+  await create(topic('a'));
+  const answer = await client.request(describeTopicPartitions, 0, { topics: [{ name: 'a' }] });
+  expect(answer.topics[0]!.partitions[0]).toMatchObject({ eligibleLeaderReplicas: [], lastKnownElr: [] });
+});
+
 test('access rules are SECURITY_DISABLED', async () => {
   const answer = await client.request(describeAcls, 3, {
     resourceTypeFilter: 1,

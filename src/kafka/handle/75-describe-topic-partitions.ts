@@ -24,6 +24,9 @@ export const describeTopicPartitionsHandler = handler({
         leaderEpoch: partition.leaderEpoch,
         replicaNodes: partition.replicas,
         isrNodes: partition.inSyncReplicas,
+        // The fields may be null, but Java's client (4.3) does not look before it reads them.
+        eligibleLeaderReplicas: [],
+        lastKnownElr: [],
         offlineReplicas: [],
       }));
     for (const name of names) {
