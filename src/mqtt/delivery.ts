@@ -1,0 +1,437 @@
+/**
+ * Deliveries to one session: what is in flight, and how far it is behind. There is no queue of messages: a session that
+ * cannot take a message now remembers, per partition, the first offset it missed and reads the log from there when there
+ * is room again; everything it is offered meanwhile stays in the log.
+ */
+import type { Clock } from '../env.ts';
+import { HeadwaterError } from '../errors.ts';
+import { MQTT_CATCH_UP_READ_BYTES, MQTT_INFLIGHT_MAX, MQTT_OUTPUT_HIGH_WATER_BYTES } from '../limits.ts';
+import type { LogRecord } from '../log/types.ts';
+import type { QoS, Version } from '../wire/mqtt/packets.ts';
+import { type EncodedPublish, encodePublish } from '../wire/mqtt/publish.ts';
+import type { CatchUp } from './catch-up.ts';
+import type { MqttCounters } from './counters.ts';
+import { SharedEncodings } from './encodings.ts';
+import type { Feed } from './feed.ts';
+import { countedDown, type Message, messageOf } from './message.ts';
+import type { Output } from './output.ts';
+import { readRecords } from './read-records.ts';
+import type { RouteTable } from './routes.ts';
+import { type Match, matchOf, type Subscription } from './subscription-index.ts';
+import type { CatchingUp, Target } from './target.ts';
+import { matches } from './topic-filter.ts';
+
+/** The connection as deliveries see it. */
+export interface Link {
+  readonly version: Version;
+  readonly output: Output;
+  /** Receive Maximum of the client. */
+  readonly receiveMaximum: number;
+  /** Maximum Packet Size of the client, bytes. */
+  readonly maxPacketBytes: number;
+  /** Topic Alias Maximum of the client, already bounded by ours. */
+  readonly aliasMaximum: number;
+  readonly aliases: Map<string, number>;
+}
+
+/**
+ * `storing`: a QoS 2 message whose identifier is being stored before it is sent; `sent`: PUBACK or PUBREC is due;
+ * `releasing`: PUBREC came and is being stored; `released`: PUBREL was sent, PUBCOMP is due.
+ */
+export type OutgoingState = 'storing' | 'sent' | 'releasing' | 'released';
+
+export interface Outgoing {
+  readonly packetId: number;
+  readonly qos: 1 | 2;
+  readonly retain: boolean;
+  /** Where the record is; null for a message that is not in the log. */
+  readonly feed: Feed | null;
+  readonly offset: number;
+  state: OutgoingState;
+}
+
+export interface DeliveryContext {
+  readonly clock: Clock;
+  readonly clockTrusted: () => boolean;
+  readonly catchUp: CatchUp;
+  readonly counters: MqttCounters;
+  readonly routes: RouteTable;
+}
+
+/** A retained message due to one subscription. */
+export interface RetainedDue {
+  readonly match: Match;
+  readonly message: Message;
+  readonly feed: Feed | null;
+  readonly offset: number;
+}
+
+export interface DeliveryOwner {
+  readonly clientId: string;
+  readonly subscriptions: ReadonlyMap<string, Subscription>;
+  /** True when deliveries must survive a restart. */
+  readonly persistent: boolean;
+  /** Stores the delivery state; calls back when it is durable, or with the error. */
+  store(done: (error: unknown) => void): void;
+}
+
+export class Delivery implements Target, CatchingUp {
+  readonly #context: DeliveryContext;
+  readonly #owner: DeliveryOwner;
+  link: Link | null = null;
+  /** By packet identifier, in the order sent. */
+  readonly outgoing = new Map<number, Outgoing>();
+  /** The first offset not delivered, per partition; null: at the end of the log everywhere. */
+  lagging: Map<Feed, number> | null = null;
+  /** Offsets from which a subscription counts while the session is behind. */
+  readonly #starts = new Map<Subscription, Map<Feed, number>>();
+  #retained: RetainedDue[] = [];
+  #retainedAt = 0;
+  /** In flight from an earlier connection and not sent again yet. */
+  #resend: Outgoing[] = [];
+  #lastId = 0;
+  /** Shared subscriptions this session is a member of. */
+  readonly groups = new Set<{ pump(): void }>();
+  /** Something changed that a stored state does not show. */
+  dirty = false;
+  readonly #encodings = new SharedEncodings();
+
+  constructor(context: DeliveryContext, owner: DeliveryOwner) {
+    this.#context = context;
+    this.#owner = owner;
+  }
+
+  get #window(): number {
+    return Math.min(this.link?.receiveMaximum ?? 0, MQTT_INFLIGHT_MAX);
+  }
+
+  get isBehind(): boolean {
+    return this.lagging !== null || this.#retainedAt < this.#retained.length || this.#resend.length > 0;
+  }
+
+  #hasRoom(qos: number): boolean {
+    const { link } = this;
+    if (link === null || link.output.queuedBytes >= MQTT_OUTPUT_HIGH_WATER_BYTES) return false;
+    return qos === 0 || this.outgoing.size - this.#resend.length < this.#window;
+  }
+
+  offer(match: Match, message: Message, feed: Feed | null, offset: number, encodings: SharedEncodings): void {
+    const mine = this.withoutOwn(match, message);
+    if (mine === null) return;
+    const qos = mine.qos < message.qos ? mine.qos : message.qos;
+    if (this.isBehind || !this.#hasRoom(qos)) this.fallBehind(feed, offset);
+    else this.send(mine, message, feed, offset, encodings);
+  }
+
+  /** [MQTT-3.8.3-3] Leaves out No Local subscriptions for a session's own messages; null: nothing is left. */
+  withoutOwn(match: Match, message: Message): Match | null {
+    if (!match.anyNoLocal || message.publisher !== this.#owner.clientId) return match;
+    const others = match.subscriptions.filter((subscription) => !subscription.noLocal);
+    return others.length === 0 ? null : matchOf(this, others);
+  }
+
+  fallBehind(feed: Feed | null, offset: number): void {
+    if (feed === null) {
+      this.#context.counters.dropped('live_only').value++;
+      return;
+    }
+    if (this.lagging === null) {
+      this.lagging = new Map();
+      this.#context.counters.fellBehind.value++;
+    }
+    if (!this.lagging.has(feed)) {
+      this.lagging.set(feed, offset);
+      this.pump();
+    }
+  }
+
+  /** True when a message of this QoS can be sent at once, in order. */
+  isReady(qos: number): boolean {
+    return !this.isBehind && this.#hasRoom(qos);
+  }
+
+  /** Sends one message to the client. There must be room. `retained`: as a retained message (RETAIN stays set). */
+  send(
+    match: Match,
+    message: Message,
+    feed: Feed | null,
+    offset: number,
+    encodings: SharedEncodings,
+    retained = false,
+  ): void {
+    const link = this.link!;
+    const qos = (match.qos < message.qos ? match.qos : message.qos) as QoS;
+    const retain = retained || (message.retain && match.retainAsPublished && link.version === 5);
+    const encoded = this.#encode(link, match, message, qos, retain, encodings);
+    if (encoded.byteLength > link.maxPacketBytes) {
+      this.#context.counters.dropped('client_maximum_packet_size').value++; // [MQTT-3.1.2-25]
+      return;
+    }
+    this.#context.counters.deliveries.value++;
+    this.#context.counters.packetsOut.value++;
+    this.dirty = true;
+    if (qos === 0) {
+      link.output.writePublish(encoded, 0, false);
+      return;
+    }
+    const packetId = this.#freeId();
+    const outgoing: Outgoing = { packetId, qos, retain, feed, offset, state: 'sent' };
+    this.outgoing.set(packetId, outgoing);
+    if (qos === 1 || !this.#owner.persistent) {
+      link.output.writePublish(encoded, packetId, false);
+      return;
+    }
+    // Exactly once across a crash: the client must meet this record under this identifier again, and no other.
+    outgoing.state = 'storing';
+    this.#owner.store((error) => {
+      if (outgoing.state !== 'storing' || error != null) return;
+      outgoing.state = 'sent';
+      if (this.link === link) link.output.writePublish(encoded, packetId, false);
+    });
+  }
+
+  #encode(
+    link: Link,
+    match: Match,
+    message: Message,
+    qos: QoS,
+    retain: boolean,
+    encodings: SharedEncodings,
+  ): EncodedPublish {
+    const own = link.version === 5 && (match.ids !== null || (link.aliasMaximum > 0 && qos < 2));
+    if (!own) return encodings.get(link.version, qos, retain);
+    let { topic } = message;
+    let properties = encodings.properties;
+    if (match.ids !== null) properties = { ...properties, subscriptionIdentifier: [...match.ids] };
+    if (link.aliasMaximum > 0 && qos < 2) {
+      const known = link.aliases.get(topic);
+      if (known !== undefined) {
+        properties = { ...properties, topicAlias: known };
+        topic = '';
+      } else if (
+        link.aliases.size < link.aliasMaximum &&
+        message.payload.length + topic.length + 1024 < link.maxPacketBytes
+      ) {
+        const alias = link.aliases.size + 1;
+        link.aliases.set(topic, alias);
+        properties = { ...properties, topicAlias: alias };
+      }
+    }
+    return encodePublish(topic, qos, retain, properties, message.payload, 5);
+  }
+
+  #freeId(): number {
+    do {
+      this.#lastId = this.#lastId === 0xffff ? 1 : this.#lastId + 1;
+    } while (this.outgoing.has(this.#lastId));
+    return this.#lastId;
+  }
+
+  /** A delivery is over (PUBACK, PUBCOMP, or a PUBREC that refuses): room for the next. */
+  finish(packetId: number): void {
+    if (!this.outgoing.delete(packetId)) return;
+    this.dirty = true;
+    this.hasRoomAgain();
+  }
+
+  /** An acknowledgement came, or the socket has drained. */
+  hasRoomAgain(): void {
+    if (this.isBehind) this.pump();
+    else for (const group of this.groups) group.pump();
+  }
+
+  /** Reads on when there is something to read and room for it. */
+  pump(): void {
+    if (this.link !== null && this.isBehind && this.#hasRoom(0)) this.#context.catchUp.schedule(this);
+  }
+
+  addRetained(due: readonly RetainedDue[]): void {
+    if (due.length === 0) return;
+    this.#retained = [...this.#retained.slice(this.#retainedAt), ...due];
+    this.#retainedAt = 0;
+    this.#sendRetained();
+    this.pump();
+  }
+
+  #sendRetained(): void {
+    while (this.#retainedAt < this.#retained.length) {
+      const { match, message, feed, offset } = this.#retained[this.#retainedAt]!;
+      if (this.#resend.length > 0 || !this.#hasRoom(Math.min(match.qos, message.qos))) return;
+      this.#retainedAt++;
+      const properties = countedDown(message, this.#context.clock.now(), this.#context.clockTrusted());
+      if (properties === null) continue;
+      this.#encodings.begin(message, properties);
+      this.send(match, message, feed, offset, this.#encodings, true);
+    }
+    this.#retained = [];
+    this.#retainedAt = 0;
+  }
+
+  /** A subscription made now: what is read as backlog and older than this does not count for it. */
+  startNow(subscription: Subscription): void {
+    if (this.lagging === null) return;
+    this.#starts.set(subscription, new Map([...this.lagging.keys()].map((feed) => [feed, feed.fanned])));
+  }
+
+  forget(subscription: Subscription): void {
+    this.#starts.delete(subscription);
+  }
+
+  attach(link: Link): void {
+    this.link = link;
+    this.#resend = [...this.outgoing.values()];
+    for (const outgoing of this.#resend) {
+      // What was being stored is stored by now, or is stored again with the next change.
+      if (outgoing.state === 'storing') outgoing.state = 'sent';
+      if (outgoing.state === 'releasing') outgoing.state = 'released';
+    }
+    this.pump();
+  }
+
+  detach(): void {
+    this.link = null;
+    this.#retained = [];
+    this.#retainedAt = 0;
+    this.#resend = [];
+  }
+
+  async step(): Promise<boolean> {
+    const { link } = this;
+    if (link === null) return false;
+    if (this.#resend.length > 0) return await this.#sendAgain(link);
+    this.#sendRetained();
+    if (this.#retainedAt < this.#retained.length) return false;
+    if (this.lagging === null) return false;
+    for (const [feed, from] of this.lagging) {
+      const start = Math.max(from, feed.partition.logStartOffset);
+      this.#context.counters.skippedByRetention.value += start - from;
+      if (start >= feed.fanned) {
+        this.lagging.delete(feed);
+        continue;
+      }
+      if (!this.#hasRoom(0)) return false;
+      // In turn with the others.
+      this.lagging.delete(feed);
+      this.lagging.set(feed, start);
+      return await this.#readSome(link, feed, start);
+    }
+    this.lagging = null;
+    this.#starts.clear();
+    return false;
+  }
+
+  async #readSome(link: Link, feed: Feed, start: number): Promise<boolean> {
+    const { partition } = feed;
+    let full = false;
+    const each = (offset: number, record: LogRecord): boolean => {
+      if (this.link !== link || this.lagging === null) return false;
+      // Moved before it is sent: a state stored while it is sent must not name it as unread.
+      this.lagging.set(feed, offset + 1);
+      if (this.#deliverFromLog(feed, offset, record)) return true;
+      this.lagging.set(feed, offset);
+      full = true;
+      return false;
+    };
+    try {
+      const next = await readRecords(partition, start, feed.fanned, MQTT_CATCH_UP_READ_BYTES, each);
+      if (this.link !== link || this.lagging === null) return false;
+      const now = this.lagging.get(feed) ?? start;
+      this.lagging.set(feed, Math.max(now, full ? now : next));
+      if (!full && next <= start && next < feed.fanned) this.lagging.set(feed, start + 1);
+    } catch (error) {
+      if (!(error instanceof HeadwaterError)) throw error;
+      if (this.link !== link || this.lagging === null) return false;
+      // Retention moved on, or the topic is gone, or the bytes cannot be read: count it and go on behind it.
+      const now = this.lagging.get(feed) ?? start;
+      if (now >= partition.logStartOffset) {
+        this.#context.counters.unreadable.value++;
+        this.lagging.delete(feed);
+        if (this.lagging.size === 0) this.lagging = null;
+      }
+    }
+    return !full && this.isBehind;
+  }
+
+  /** False: there is no room for it. */
+  #deliverFromLog(feed: Feed, offset: number, record: LogRecord): boolean {
+    const message = messageOf(record, feed.partition.topic.name, this.#context.routes);
+    if (message === null) return true;
+    const levels = message.topic.split('/');
+    const found: Subscription[] = [];
+    for (const subscription of this.#owner.subscriptions.values()) {
+      if (subscription.text.startsWith('$share/')) continue;
+      if (!matches(subscription.levels, levels)) continue;
+      if (offset < (this.#starts.get(subscription)?.get(feed) ?? 0)) continue;
+      found.push(subscription);
+    }
+    if (found.length === 0) return true;
+    const match = this.withoutOwn(matchOf(this, found), message);
+    if (match === null) return true;
+    return this.deliverBehind(match, message, feed, offset);
+  }
+
+  /** Sends a message read from the log; false: there is no room. */
+  deliverBehind(match: Match, message: Message, feed: Feed, offset: number): boolean {
+    if (!this.#hasRoom(Math.min(match.qos, message.qos))) return false;
+    const properties = countedDown(message, this.#context.clock.now(), this.#context.clockTrusted());
+    if (properties === null) {
+      this.#context.counters.expired.value++;
+      return true;
+    }
+    this.#encodings.begin(message, properties);
+    this.send(match, message, feed, offset, this.#encodings);
+    return true;
+  }
+
+  /** [MQTT-4.4.0-1] After a reconnect: what is in flight goes out again, in the original order, under its identifier. */
+  async #sendAgain(link: Link): Promise<boolean> {
+    while (this.#resend.length > 0) {
+      if (this.link !== link || !this.#hasRoom(1)) return false;
+      const outgoing = this.#resend[0]!;
+      if (!this.outgoing.has(outgoing.packetId)) {
+        this.#resend.shift();
+        continue;
+      }
+      if (outgoing.state === 'released') {
+        this.#resend.shift();
+        link.output.writeAck(0x62, outgoing.packetId);
+        continue;
+      }
+      const message = await this.#readOne(outgoing);
+      if (this.link !== link) return false;
+      this.#resend.shift();
+      if (message === null) {
+        this.#context.counters.skippedByRetention.value++;
+        this.outgoing.delete(outgoing.packetId);
+        continue;
+      }
+      const properties = countedDown(message, this.#context.clock.now(), this.#context.clockTrusted());
+      const encoded = encodePublish(
+        message.topic,
+        outgoing.qos,
+        outgoing.retain,
+        properties ?? message.properties,
+        message.payload,
+        link.version,
+      );
+      this.#context.counters.deliveries.value++;
+      link.output.writePublish(encoded, outgoing.packetId, true);
+    }
+    return this.isBehind;
+  }
+
+  async #readOne(outgoing: Outgoing): Promise<Message | null> {
+    const { feed, offset } = outgoing;
+    if (feed === null || offset < feed.partition.logStartOffset) return null;
+    let message: Message | null = null;
+    try {
+      await readRecords(feed.partition, offset, offset + 1, 1, (at, record) => {
+        if (at === offset) message = messageOf(record, feed.partition.topic.name, this.#context.routes);
+        return false;
+      });
+    } catch (error) {
+      if (!(error instanceof HeadwaterError)) throw error;
+    }
+    return message;
+  }
+}
