@@ -1,6 +1,7 @@
 /** `headwater consume`. */
 import { Admin } from '../client/admin.ts';
 import { type ConsumedRecord, Consumer } from '../client/consumer.ts';
+import { UpstreamError } from '../client/error.ts';
 import { systemEnv } from '../env.ts';
 import { parseQuantity } from '../log/topic-config.ts';
 import { type Command, EXIT, type Io, integerOption, parse, UsageError } from './command.ts';
@@ -162,12 +163,25 @@ async function copy(consumer: Consumer, io: Io, format: Format, until: Until): P
       const wanted = records.slice(0, until.max - printed);
       await io.write(Buffer.concat(wanted.map((record) => formatRecord(record, format, io.terminal))));
       printed += wanted.length;
-      if (until.group) await consumer.commit(nextOffsets(wanted));
+      if (until.group) await commit(consumer, wanted);
       if (printed >= until.max) return;
     } else if (clock.monotonic() - last >= until.timeoutMs) return;
     if (until.atEnd && consumer.positions().every(({ offset, highWatermark }) => offset >= highWatermark)) return;
   }
 }
+
+/** What was printed is what is committed: nothing is skipped when the group resumes. */
+async function commit(consumer: Consumer, records: readonly ConsumedRecord[]): Promise<void> {
+  try {
+    await consumer.commit(nextOffsets(records));
+  } catch (error) {
+    // The group is rebalancing: the next owner of the partition prints these records again.
+    if (!(error instanceof UpstreamError) || !REBALANCING.has(error.kafka)) throw error;
+  }
+}
+
+/** ILLEGAL_GENERATION, UNKNOWN_MEMBER_ID, REBALANCE_IN_PROGRESS. */
+const REBALANCING: ReadonlySet<number> = new Set([22, 25, 27]);
 
 /** What a group commits after these records: the offset after the last of each partition. */
 export function nextOffsets(

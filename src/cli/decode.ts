@@ -1,4 +1,5 @@
 /** Record bytes as text for people and programs. */
+import { cborDecoder, plain } from '../http/present.ts';
 
 export const DECODINGS = ['text', 'json', 'cbor', 'hex', 'base64'] as const;
 export type Decoding = (typeof DECODINGS)[number];
@@ -23,29 +24,14 @@ export async function decoderOf(decoding: Decoding): Promise<Decode> {
         }
       };
     case 'cbor': {
-      const { Decoder } = await import('cbor-x');
-      const decoder = new Decoder({ mapsAsObjects: true, useRecords: false });
+      const decode = await cborDecoder();
       return (bytes) => {
         try {
-          return plain(decoder.decode(bytes));
+          return plain(decode(bytes));
         } catch {
           return `(not CBOR) ${Buffer.from(bytes).toString('hex')}`;
         }
       };
     }
   }
-}
-
-/** CBOR has more types than JSON: byte strings become hex, big integers and dates strings, undefined null. */
-export function plain(value: unknown): unknown {
-  if (value === undefined) return null;
-  if (typeof value === 'bigint') return value.toString();
-  if (typeof value === 'number') return Number.isFinite(value) ? value : String(value);
-  if (value === null || typeof value !== 'object') return value;
-  if (value instanceof Uint8Array) return Buffer.from(value).toString('hex');
-  if (value instanceof Date) return Number.isNaN(value.getTime()) ? null : value.toISOString();
-  if (Array.isArray(value)) return value.map(plain);
-  if (value instanceof Map) return Object.fromEntries([...value].map(([key, item]) => [String(key), plain(item)]));
-  if (value instanceof Set) return [...value].map(plain);
-  return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, plain(item)]));
 }

@@ -16,9 +16,6 @@ const COMMANDS: Readonly<Record<string, { about: string; load: () => Promise<Com
   users: { about: 'add, remove, list users', load: () => import('./users.ts') },
   config: { about: 'check a configuration, explain settings', load: () => import('./config.ts') },
   reload: { about: 'make the broker read its configuration again', load: () => import('./reload.ts') },
-  check: { about: 'verify a data directory', load: () => import('./check.ts') },
-  dump: { about: 'print what a data directory holds', load: () => import('./dump.ts') },
-  doctor: { about: 'find what is wrong with an installation', load: () => import('./doctor.ts') },
 };
 
 const HELP = `headwater: an edge broker. Devices publish by MQTT, apps read with any Kafka client.

@@ -1,0 +1,142 @@
+/** `headwater users`: edits the users file. */
+import { chmod, open, readFile, rename, stat, unlink } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { loadConfig } from '../config/load.ts';
+import { HeadwaterError } from '../errors.ts';
+import { createUser, formatUsers, parseUsers, type User } from '../security/users.ts';
+import { type Command, EXIT, type Io, onePositional, parse, UsageError } from './command.ts';
+import { linesOf } from './lines.ts';
+import { json, table } from './table.ts';
+
+export const usage = `Usage: headwater users list|add|remove [NAME] (--file FILE | --config FILE)
+
+add NAME      asks for the secret (or reads it as the first line of standard input); replaces that of a known user
+remove NAME   forgets a user
+list          names and how they may log in
+
+  --file FILE     the users file; created with mode 0600 when it is missing
+  --config FILE   take users.file from this configuration (or HEADWATER_CONFIG)
+  --no-scram      keep only the memory-hard hash: MQTT, HTTP and Kafka's PLAIN work, SCRAM does not
+
+A running broker takes the change over on SIGHUP or: headwater reload
+`;
+
+export const run: Command = async (args, io) => {
+  const { values, positionals } = parse(args, {
+    file: { type: 'string' },
+    config: { type: 'string' },
+    'no-scram': { type: 'boolean', default: false },
+    json: { type: 'boolean', default: false },
+  });
+  const [action = 'list', ...names] = positionals;
+  const file = await usersFile(io, values.file, values.config);
+  if (action === 'list') {
+    const users = await read(file, true);
+    const rows = [...users.values()].map(({ name, scram }) => ({ name, mechanisms: ['PLAIN', ...scram.keys()] }));
+    if (values.json) await io.write(json(rows));
+    else if (rows.length === 0) await io.write(`${file} has no users\n`);
+    else {
+      await io.write(
+        table(
+          [
+            { head: 'USER', of: ({ name }) => name },
+            { head: 'MECHANISMS', of: ({ mechanisms }) => mechanisms.join(',') },
+          ],
+          rows,
+        ),
+      );
+    }
+    return EXIT.ok;
+  }
+  if (action !== 'add' && action !== 'remove') throw new UsageError(`there is no "users ${action}"`);
+  const name = onePositional(names, 'user name');
+  const users = await read(file, action === 'remove');
+  const known = users.has(name);
+  if (action === 'remove') {
+    if (!users.delete(name)) throw new HeadwaterError('INVALID_REQUEST', `${file} has no user "${name}"`);
+  } else {
+    users.set(name, await createUser(name, await readSecret(io, name), !values['no-scram']));
+  }
+  await write(file, users);
+  const done = action === 'remove' ? 'removed' : known ? 'secret replaced for' : 'added';
+  await io.write(values.json ? json({ user: name, action: done, file }) : `${done} ${name}\n`);
+  return EXIT.ok;
+};
+
+async function usersFile(io: Io, file: string | undefined, configFile: string | undefined): Promise<string> {
+  if (file !== undefined) return file;
+  const from = configFile ?? io.env['HEADWATER_CONFIG'];
+  if (from === undefined) throw new UsageError('--file or --config is needed');
+  const config = await loadConfig({ file: from, env: io.env });
+  const named = config.settings['users.file'];
+  if (named === null) throw new UsageError(`${from} sets no users.file; give --file`);
+  return named;
+}
+
+async function read(file: string, mustExist: boolean): Promise<Map<string, User>> {
+  try {
+    return parseUsers(await readFile(file, 'utf8'), file);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT' || mustExist) throw error;
+    return new Map();
+  }
+}
+
+/** Replaced as a whole and synced: a power cut leaves the old file or the new one. Owner and mode stay. */
+async function write(file: string, users: ReadonlyMap<string, User>): Promise<void> {
+  const before = await stat(file).catch(() => null);
+  const temporary = join(dirname(file), `.${process.pid}.users.tmp`);
+  const handle = await open(temporary, 'wx', 0o600);
+  try {
+    await handle.writeFile(formatUsers(users.values()));
+    if (before !== null) {
+      await handle.chmod(before.mode & 0o777);
+      if (process.getuid?.() === 0) await handle.chown(before.uid, before.gid);
+    }
+    await handle.sync();
+    await handle.close();
+    await rename(temporary, file);
+    if (before === null) await chmod(file, 0o600);
+  } catch (error) {
+    await handle.close().catch(() => {});
+    await unlink(temporary).catch(() => {});
+    throw error;
+  }
+}
+
+/** From the terminal without echo, twice; from a pipe its first line. Never from the command line: everybody could read it. */
+async function readSecret(io: Io, name: string): Promise<string> {
+  const terminal = io.stdin as NodeJS.ReadStream;
+  if (terminal.isTTY !== true) {
+    for await (const line of linesOf(io.stdin)) return line;
+    throw new UsageError('the secret is the first line of standard input; there is none');
+  }
+  const first = await ask(io, terminal, `Secret for ${name}: `);
+  if (first !== (await ask(io, terminal, 'Once more: '))) throw new UsageError('the two are not the same');
+  return first;
+}
+
+function ask(io: Io, terminal: NodeJS.ReadStream, prompt: string): Promise<string> {
+  io.error(prompt);
+  terminal.setRawMode(true);
+  terminal.setEncoding('utf8');
+  terminal.resume();
+  return new Promise((resolve, reject) => {
+    let text = '';
+    const finish = (settle: () => void) => {
+      terminal.off('data', onData);
+      terminal.setRawMode(false);
+      terminal.pause();
+      io.error('\n');
+      settle();
+    };
+    const onData = (chunk: string) => {
+      for (const char of chunk) {
+        if (char === '\r' || char === '\n') return finish(() => resolve(text));
+        if (char === '\x03' || char === '\x04') return finish(() => reject(new UsageError('cancelled')));
+        text = char === '\x7f' || char === '\b' ? [...text].slice(0, -1).join('') : text + char;
+      }
+    };
+    terminal.on('data', onData);
+  });
+}
