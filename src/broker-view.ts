@@ -5,6 +5,7 @@ import type { Config, Endpoint, ListenerName } from './config/config.ts';
 import type { Env } from './env.ts';
 import { HeadwaterError } from './errors.ts';
 import type { GroupCoordinator } from './groups/coordinator.ts';
+import { Presenter } from './http/present.ts';
 import type {
   BrokerView,
   GroupView,
@@ -16,7 +17,9 @@ import type {
   TopicView,
 } from './http/views.ts';
 import type { HeadwaterLog } from './log/headwater-log.ts';
+import { recordsOf } from './log/reader.ts';
 import type { Partition, Topic } from './log/types.ts';
+import type { MqttClient, MqttEdge } from './mqtt/edge.ts';
 import { isControl } from './wire/batch/record-batch.ts';
 import { decodeAssignment } from './wire/kafka/consumer-protocol.ts';
 
@@ -30,8 +33,8 @@ export interface BrokerViewParts {
   readonly addresses: () => Partial<Record<ListenerName, Endpoint>>;
   readonly log: HeadwaterLog;
   readonly groups: GroupCoordinator;
-  readonly links: { status(): readonly LinkView[]; pause(name: string, paused: boolean): LinkView };
-  readonly clients: (limit: number) => readonly MqttClientView[];
+  readonly links: { status(): readonly LinkView[]; pause(name: string, paused: boolean): LinkView } | null;
+  readonly mqtt: MqttEdge;
   readonly reload: () => Promise<Changes>;
 }
 
@@ -99,6 +102,21 @@ function groupView(groupId: string, { groups, log }: BrokerViewParts): GroupView
   };
 }
 
+const PROTOCOLS = { 3: 'MQTT 3.1', 4: 'MQTT 3.1.1', 5: 'MQTT 5.0' } as const;
+
+function clientView({ clientId, user, address, protocol, subscriptions, inFlight }: MqttClient): MqttClientView {
+  return {
+    clientId,
+    user,
+    address,
+    protocol: PROTOCOLS[protocol],
+    connected: true,
+    connectedAt: null,
+    subscriptions: subscriptions.length,
+    inflight: inFlight,
+  };
+}
+
 function existingTopic(log: HeadwaterLog, name: string): Topic {
   const topic = log.topic(name);
   if (topic === undefined) throw new HeadwaterError('UNKNOWN_TOPIC', `topic "${name}" does not exist`);
@@ -116,7 +134,7 @@ function existingPartition(log: HeadwaterLog, name: string, index: number): Part
 const MESSAGES_READ_MAX_BYTES = 1024 * 1024;
 
 async function messages(log: HeadwaterLog, query: MessageQuery): Promise<MessageView[]> {
-  const [{ recordsOf }, { textOf }] = await Promise.all([import('./log/reader.ts'), import('./http/message-text.ts')]);
+  const presenter = new Presenter();
   const partition = existingPartition(log, query.topic, query.partition);
   let from: number;
   if ('offset' in query.from) {
@@ -136,15 +154,16 @@ async function messages(log: HeadwaterLog, query: MessageQuery): Promise<Message
       const cursor = await recordsOf(batch);
       while (cursor.next() && found.length < query.limit) {
         if (cursor.offset < from) continue;
-        const [key, value] = [await textOf(cursor.key), await textOf(cursor.value)];
+        const key = await presenter.present(cursor.key);
+        const value = await presenter.present(cursor.value);
         found.push({
           partition: query.partition,
           offset: cursor.offset,
           timestamp: cursor.timestamp,
           keyFormat: key.format,
-          key: key.content,
+          key: key.value,
           valueFormat: value.format,
-          value: value.content,
+          value: value.value,
           valueBytes: cursor.value?.length ?? 0,
           headers: cursor.headers().map((header) => ({
             key: header.key,
@@ -174,12 +193,12 @@ async function resetOffsets(
         : to === 'latest'
           ? highWatermark
           : Math.min(Math.max(to, logStartOffset), highWatermark);
-    return { topic: topicName, topicId: topic.id, partition: partition.index, offset, leaderEpoch: -1, metadata: '' };
+    return { topic: topicName, partition: partition.index, offset, leaderEpoch: -1, metadata: '' };
   });
   const errors = await groups.offsets.commit(group, {
     memberId: '',
     instanceId: null,
-    generationId: -1,
+    generation: -1,
     apiVersion: 9,
     retentionMs: -1,
     offsets,
@@ -192,7 +211,7 @@ async function resetOffsets(
   );
 }
 
-async function storedBytes(directory: string): Promise<{ freeBytes: number | null }> {
+async function space(directory: string): Promise<{ freeBytes: number | null }> {
   try {
     const { bsize, bavail } = await statfs(directory);
     return { freeBytes: bsize * bavail };
@@ -221,7 +240,7 @@ export function brokerProviders(parts: BrokerViewParts): HttpProviders {
         rssBytes: process.memoryUsage.rss(),
         memoryBudgetBytes: settings['memory.budget'],
         storedBytes: log.liveBytes,
-        ...(await storedBytes(settings['data.dir'])),
+        ...(await space(settings['data.dir'])),
         topics: topics.length,
         partitions: topics.reduce((sum, topic) => sum + topic.partitions.length, 0),
         timeTrusted: true,
@@ -229,8 +248,8 @@ export function brokerProviders(parts: BrokerViewParts): HttpProviders {
     },
     topics: () => [...log.topics()].map(topicView),
     groups: () => groups.list().map(({ groupId }) => groupView(groupId, parts)),
-    links: () => links.status(),
-    clients: (limit) => parts.clients(limit),
+    links: () => links?.status() ?? [],
+    clients: (limit) => parts.mqtt.clients().slice(0, limit).map(clientView),
     messages: (query) => messages(log, query),
     createTopic: async (name, partitions, config) => {
       await log.createTopic({ name, partitions, config });
@@ -241,7 +260,10 @@ export function brokerProviders(parts: BrokerViewParts): HttpProviders {
     },
     deleteTopic: (name) => log.deleteTopic(name),
     resetOffsets: (group, topic, to) => resetOffsets(parts, group, topic, to),
-    pauseLink: (name, paused) => links.pause(name, paused),
+    pauseLink: (name, paused) => {
+      if (links === null) throw new HeadwaterError('INVALID_REQUEST', `there is no link "${name}"`);
+      return links.pause(name, paused);
+    },
     reload: () => parts.reload(),
   };
 }

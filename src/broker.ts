@@ -1,0 +1,259 @@
+/**
+ * The wiring, top to bottom: every part is constructed and started here in the order in which records need it, and stopped
+ * in reverse. No logic of its own: what a part does when is in that part.
+ */
+import { statfs } from 'node:fs/promises';
+import { brokerProviders } from './broker-view.ts';
+import { type Changes, compareConfig, effectiveConfig } from './config/change.ts';
+import type { Config, Endpoint, ListenerName, RouteSection } from './config/config.ts';
+import { describeSettings } from './config/describe.ts';
+import type { Env } from './env.ts';
+import { GroupCoordinator } from './groups/coordinator.ts';
+import { HttpServer } from './http/server.ts';
+import { KafkaEdge } from './kafka/edge.ts';
+import type { HeadwaterLog } from './log/headwater-log.ts';
+import { openLog } from './log/log.ts';
+import type { Logger } from './logger.ts';
+import { Metrics } from './metrics.ts';
+import { MqttEdge } from './mqtt/edge.ts';
+import type { RouteOptions } from './mqtt/routes.ts';
+import { metaKey } from './store/keys.ts';
+import { openLevelStore } from './store/leveldb.ts';
+import { TransactionCoordinator } from './transactions/coordinator.ts';
+
+export interface BrokerDependencies {
+  readonly env: Env;
+  readonly logger: Logger;
+  readonly version: string;
+  /** Reads the configuration again, from where the first came. Rejects with every mistake it has. */
+  readonly loadConfig: () => Promise<Config>;
+}
+
+/** Where each listener is bound: port 0 resolved. */
+export type Addresses = Partial<Record<ListenerName, Endpoint>>;
+
+const DEFAULT_PRIORITY = 4;
+
+type Stop = () => Promise<void> | void;
+
+export class Broker {
+  readonly #dependencies: BrokerDependencies;
+  readonly #addresses: Addresses = {};
+  readonly #stops: { readonly part: string; readonly stop: Stop }[] = [];
+  #config: Config;
+
+  constructor(config: Config, dependencies: BrokerDependencies) {
+    this.#config = config;
+    this.#dependencies = dependencies;
+  }
+
+  get config(): Config {
+    return this.#config;
+  }
+
+  addresses(): Addresses {
+    return this.#addresses;
+  }
+
+  /** Opens the store, recovers, binds the listeners. When a part fails, those before it are stopped and the error is thrown. */
+  async start(): Promise<void> {
+    try {
+      await this.#start();
+    } catch (error) {
+      await this.stop();
+      throw error;
+    }
+  }
+
+  async #start(): Promise<void> {
+    const { env, logger, version } = this.#dependencies;
+    const { settings, listeners, advertised } = this.#config;
+    const metrics = new Metrics();
+    const startedAt = env.clock.monotonic();
+
+    const store = await openLevelStore(settings['data.dir']);
+    this.#started('store', () => store.close());
+    const log = await openLog({
+      store,
+      env,
+      metrics,
+      logger,
+      options: {
+        brokerId: settings['node.id'],
+        numPartitions: settings['num.partitions'],
+        topicDefaults: this.#config.topicDefaults,
+        flushMs: settings['flush.ms'],
+        ...(settings['log.retention.total.bytes'] >= 0 && {
+          retentionTotalBytes: settings['log.retention.total.bytes'],
+        }),
+        topicPriority: (topic) => this.#config.topics.get(topic)?.priority ?? DEFAULT_PRIORITY,
+      },
+    });
+    this.#started('log', () => log.close());
+    await this.#declareTopics(log);
+
+    const parts = { meta: log.meta, log, env, metrics, logger };
+    const groups = new GroupCoordinator({
+      ...parts,
+      settings: {
+        initialRebalanceDelayMs: settings['group.initial.rebalance.delay.ms'],
+        minSessionTimeoutMs: settings['group.min.session.timeout.ms'],
+        maxSessionTimeoutMs: settings['group.max.session.timeout.ms'],
+        offsetsRetentionMs: settings['offsets.retention.minutes'] * 60_000,
+      },
+    });
+    await groups.start();
+    this.#started('groups', () => groups.stop());
+    const transactions = new TransactionCoordinator({
+      ...parts,
+      offsets: groups.offsets,
+      settings: {
+        maxTimeoutMs: settings['transaction.max.timeout.ms'],
+        idExpirationMs: settings['transactional.id.expiration.ms'],
+      },
+    });
+    await transactions.start();
+    this.#started('transactions', () => transactions.stop());
+
+    const identity = {
+      nodeId: settings['node.id'],
+      clusterId: await this.#clusterId(log),
+      rack: settings['broker.rack'],
+    };
+    const kafkaListeners = (['kafka', 'kafkas'] as const).flatMap((name) => {
+      const endpoint = listeners[name];
+      return endpoint === null ? [] : [{ name, ...endpoint, advertised: advertised[name], secure: null }];
+    });
+    const kafka = new KafkaEdge(
+      {
+        listeners: kafkaListeners,
+        identity,
+        settings: {
+          autoCreateTopics: settings['auto.create.topics.enable'],
+          deleteTopics: settings['delete.topic.enable'],
+          brokerSettings: () => describeSettings(this.#config),
+          topicDefaults: () => this.#config.topicDefaults,
+          logDir: settings['data.dir'],
+          logDirSpace: async () => {
+            const { bsize, blocks, bavail } = await statfs(settings['data.dir']);
+            return { totalBytes: bsize * blocks, usableBytes: bsize * bavail };
+          },
+        },
+        maxConnections: settings['max.connections'],
+        maxIdleMs: settings['connections.max.idle.ms'],
+      },
+      { ...parts, transactionGate: transactions, groups, transactions },
+    );
+    this.#bound(await kafka.start());
+    this.#started('kafka', () => kafka.stop());
+
+    const mqttProtocols = { mqtt: 'tcp', ws: 'ws' } as const;
+    const mqttListeners = (['mqtt', 'ws'] as const).flatMap((name) => {
+      const endpoint = listeners[name];
+      return endpoint === null ? [] : [{ name, ...endpoint, protocol: mqttProtocols[name] }];
+    });
+    const mqtt = new MqttEdge(
+      {
+        listeners: mqttListeners,
+        routes: this.#config.routes.map((route) => mqttRoute(route, this.#config)),
+        maxPacketBytes: settings['mqtt.max.packet.bytes'],
+        maxConnections: settings['mqtt.max.connections'],
+        maxSessionExpiry: Math.floor(settings['mqtt.session.expiry.max.ms'] / 1000),
+        version,
+      },
+      parts,
+    );
+    await mqtt.start();
+    this.#started('mqtt', () => mqtt.stop());
+    this.#bound(
+      mqtt.addresses.map(({ address, port }, i) => ({ listener: mqttListeners[i]!.name, host: address, port })),
+    );
+
+    const httpListeners = listeners.http === null ? [] : [{ name: 'http', ...listeners.http, tls: null }];
+    const http = new HttpServer({
+      env,
+      metrics,
+      logger,
+      providers: brokerProviders({
+        config: () => this.#config,
+        version,
+        identity,
+        startedAt,
+        addresses: () => this.#addresses,
+        env,
+        log,
+        groups,
+        links: null,
+        mqtt,
+        reload: () => this.reload(),
+      }),
+      listeners: httpListeners,
+      maxConnections: 32,
+      authenticate: null,
+      page: null,
+    });
+    this.#bound(await http.start());
+    this.#started('http', () => http.stop());
+    logger.info({ ms: Math.round(env.clock.monotonic() - startedAt), addresses: this.#addresses }, 'started');
+  }
+
+  /** Stops in reverse order of the start. What was acknowledged is stored already, whatever happens here. */
+  async stop(): Promise<void> {
+    for (let entry = this.#stops.pop(); entry !== undefined; entry = this.#stops.pop()) {
+      try {
+        await entry.stop();
+      } catch (error) {
+        this.#dependencies.logger.error({ err: error, part: entry.part }, 'a part did not stop cleanly');
+      }
+    }
+  }
+
+  /** Reads the configuration again: what can change does, what cannot is named; a mistake changes nothing and rejects. */
+  async reload(): Promise<Changes> {
+    const { loadConfig, logger } = this.#dependencies;
+    const after = await loadConfig();
+    const changes = compareConfig(this.#config, after);
+    this.#config = effectiveConfig(this.#config, after);
+    for (const change of changes.restart) logger.warn(change, 'this setting changes only with a restart');
+    logger.info({ changed: changes.changed.map((change) => change.path) }, 'configuration read again');
+    return changes;
+  }
+
+  #started(part: string, stop: Stop): void {
+    this.#stops.push({ part, stop });
+  }
+
+  #bound(listeners: readonly { listener: string; host: string; port: number }[]): void {
+    for (const { listener, host, port } of listeners) this.#addresses[listener as ListenerName] = { host, port };
+  }
+
+  /** The topics of the configuration: created when missing; what exists takes over the settings declared here. */
+  async #declareTopics(log: HeadwaterLog): Promise<void> {
+    for (const { name, partitions, config } of this.#config.topics.values()) {
+      const topic = log.topic(name);
+      if (topic === undefined) {
+        await log.createTopic({ name, partitions, config });
+        continue;
+      }
+      if (partitions > topic.partitions.length) await log.createPartitions(name, partitions);
+      const changes = [...config].filter(([setting, value]) => topic.overrides.get(setting) !== value);
+      if (changes.length > 0) await log.alterTopic(name, new Map(changes));
+    }
+  }
+
+  /** Made once for a data directory. As in Kafka: 16 random bytes as base64url. */
+  async #clusterId(log: HeadwaterLog): Promise<string> {
+    const key = metaKey('boot', 'cluster.id');
+    const stored = await log.meta.get(key);
+    if (stored !== undefined) return Buffer.from(stored).toString('latin1');
+    const id = Buffer.from(this.#dependencies.env.random.bytes(16)).toString('base64url');
+    await log.meta.write([{ key, value: Buffer.from(id, 'latin1') }]);
+    return id;
+  }
+}
+
+/** A route without acks of its own takes those of its topic. */
+function mqttRoute({ mqtt, topic, key, acks, store }: RouteSection, { topics }: Config): RouteOptions {
+  const wanted = acks ?? topics.get(topic)?.acks ?? '1';
+  return { mqtt, topic, key, acks: wanted === 'all' ? 'all' : wanted === '0' ? 0 : 1, store };
+}
