@@ -142,6 +142,13 @@ export class AppendQueue {
     if (!this.#running) this.#start();
   }
 
+  /** An empty commit in its turn: the writer rolls when it was asked to. */
+  async flush(): Promise<void> {
+    await new Promise<unknown>((resolve, reject) => {
+      this.move({ batches: [], bytes: 0, resolve, reject });
+    });
+  }
+
   whenDrained(task: () => void): void {
     if (this.#bytes <= APPEND_QUEUE_MAX_BYTES / 2) task();
     else this.#drained.push(task);
@@ -181,7 +188,7 @@ export class AppendQueue {
     }
     bytes = this.#gather(parts, batches, bytes);
     let failure: HeadwaterError | null = null;
-    if (batches.length > 0) {
+    if (batches.length > 0 || move !== null) {
       const began = this.#clock.monotonic();
       try {
         await this.#options.sink.write(batches, bytes);

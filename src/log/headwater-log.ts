@@ -12,8 +12,9 @@ import type { LogOptions } from './log-options.ts';
 import { emptyStart, LogPartition, type PartitionHost } from './partition.ts';
 import type { PartitionStore } from './partition-store.ts';
 import type { ProducerIds } from './producer-ids.ts';
-import type { DamagedRange } from './reader.ts';
+import type { DamagedRange, LogReader } from './reader.ts';
 import type { Recovered } from './recovery.ts';
+import { Retention, type RetentionPass } from './retention.ts';
 import type { Slice, Slices } from './slice.ts';
 import type { SliceWriter } from './slice-writer.ts';
 import { LogTopic } from './topic.ts';
@@ -39,6 +40,7 @@ export interface LogParts {
   readonly topicDefaults: ReadonlyMap<string, string>;
   readonly producerIds: ProducerIds;
   readonly recovered: Recovered;
+  readonly reader: LogReader;
 }
 
 /** Created by `openLog` (log.ts). */
@@ -53,6 +55,8 @@ export class HeadwaterLog implements Log {
   #snapshots: Promise<void> = Promise.resolve();
   /** Damaged ranges that are in the ledger already: `partitionId:lastOffset`. */
   readonly #knownDamage = new Set<string>();
+  readonly #retention: Retention;
+  #schedule: { stop(): unknown } | null = null;
   #closing: Promise<void> | null = null;
 
   constructor(parts: LogParts) {
@@ -62,6 +66,11 @@ export class HeadwaterLog implements Log {
       this.#byId.set(topic.id, topic);
       for (const partition of topic.partitions) this.#partitions.set(partition.id, partition);
     }
+    this.#retention = new Retention({
+      ...parts,
+      clock: parts.env.clock,
+      partitions: () => this.#partitions.values(),
+    });
     this.#registerMetrics(parts.metrics);
   }
 
@@ -281,6 +290,28 @@ export class HeadwaterLog implements Log {
     this.#parts.logger.debug({ slice: slice.name, bytes: slice.bytes }, 'a slice was sealed');
   }
 
+  /** One pass of retention now. */
+  runRetention(): Promise<RetentionPass> {
+    return this.#retention.run();
+  }
+
+  /** Lets retention run by its schedule (cron syntax with seconds). */
+  async scheduleRetention(expression: string): Promise<void> {
+    const { schedule } = await import('node-cron');
+    if (this.#closing !== null) return;
+    this.#schedule = schedule(
+      expression,
+      async () => {
+        try {
+          await this.#retention.run();
+        } catch (error) {
+          this.#parts.logger.warn({ error }, 'retention failed; the next pass tries again');
+        }
+      },
+      { noOverlap: true },
+    );
+  }
+
   /** A reader met a batch that is not what was stored. */
   damageFound(range: DamagedRange): void {
     const key = `${range.partitionId}:${range.lastOffset}`;
@@ -306,7 +337,9 @@ export class HeadwaterLog implements Log {
 
   async #close(): Promise<void> {
     const { queue, writer, slices, meta, catalog, partitionStore, logger } = this.#parts;
+    this.#schedule?.stop();
     await this.#changes;
+    await this.#retention.settled();
     await queue.close();
     for (const partition of this.#partitions.values()) partition.close();
     try {

@@ -37,6 +37,7 @@ export interface OpenLog {
 }
 
 const MiB = 1024 * 1024;
+const DEFAULT_RETENTION_SCHEDULE = '*/10 * * * * *';
 const META_OPTIONS: DatabaseOptions = { writeBufferBytes: MiB, cacheBytes: 256 * 1024 };
 const OPEN_SEALED_SLICES_MAX = 8;
 const INDEX_MAX_BYTES = 2 * MiB;
@@ -226,9 +227,12 @@ export async function openLog({ store, env, metrics, logger, options = {} }: Ope
     topicDefaults,
     producerIds: await ProducerIds.load(meta, largestProducerId),
     recovered,
+    reader,
   };
   const log = new HeadwaterLog(logParts);
   parts.log = log;
   damageListener.report = (range) => log.damageFound(range);
+  const schedule = options.retentionSchedule === undefined ? DEFAULT_RETENTION_SCHEDULE : options.retentionSchedule;
+  if (schedule !== null) await log.scheduleRetention(schedule);
   return log;
 }

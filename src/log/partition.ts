@@ -23,6 +23,7 @@ import { type EpochStart, endOffsetForEpoch, raiseEpoch, trimEpochs } from './le
 import { ProducerState } from './producer-state.ts';
 import type { LogReader } from './reader.ts';
 import { ReplicaSet } from './replica-set.ts';
+import type { Run } from './run-table.ts';
 import { Segments } from './segments.ts';
 import type { Slice } from './slice.ts';
 import type { StoredBatch } from './slice-writer.ts';
@@ -453,15 +454,26 @@ export class LogPartition implements Partition, AppendTarget {
     return this.logStartOffset;
   }
 
-  /** Moves the log start in memory; the caller makes it durable before anything behind it is removed. */
-  moveLogStart(offset: number): void {
+  /**
+   * Moves the log start in memory; the caller makes it durable before anything behind it is removed. `firstBytes`: what
+   * the first segment has from there on, when it begins inside one.
+   */
+  moveLogStart(offset: number, firstBytes: number | null = null): void {
     if (offset <= this.logStartOffset) return;
     this.logStartOffset = offset;
     this.segments.trim(offset);
+    if (firstBytes !== null) this.segments.shrinkFirst(offset, firstBytes);
     this.sizeBytes = this.segments.bytes;
     this.epochs = trimEpochs(this.epochs, offset);
     this.producers.trim(offset);
     this.#wake();
+  }
+
+  /** The mover stored a copy of these offsets in a newer slice. */
+  movedTo(slice: Slice, run: Run): void {
+    this.segments.place(slice, run);
+    this.segments.trim(this.logStartOffset);
+    this.sizeBytes = this.segments.bytes;
   }
 
   /** The topic is gone: everyone who waits is answered. */

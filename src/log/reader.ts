@@ -87,6 +87,16 @@ export class LogReader {
     return runs.sort((a, b) => a.baseOffset - b.baseOffset);
   }
 
+  /** The segment's runs, for retention. */
+  async stretches(partitionId: number, segment: Segment): Promise<Run[]> {
+    const database = await this.#slices.acquire(segment.slice);
+    try {
+      return await this.#runs(partitionId, segment, database, segment.baseOffset);
+    } finally {
+      this.#slices.release(segment.slice);
+    }
+  }
+
   /** Whole batches from the one that contains `from`, before `upTo`, about `maxBytes`; at least one if there is any. */
   async read(
     partitionId: number,

@@ -15,6 +15,11 @@ export interface Segment {
   lastChunk: number;
 }
 
+/** What is left of a segment when `lessBytes` of it are elsewhere or gone. */
+function part(segment: Segment, baseOffset: number, lastOffset: number, lessBytes: number): Segment {
+  return { ...segment, baseOffset, lastOffset, bytes: Math.max(0, segment.bytes - lessBytes) };
+}
+
 export class Segments {
   #list: Segment[] = [];
 
@@ -81,8 +86,10 @@ export class Segments {
       else if (segment.baseOffset > placed.lastOffset) after.push(segment);
       else {
         // A crash between a move and the removal of its source leaves both copies: the newer one serves.
-        if (segment.baseOffset < placed.baseOffset) before.push({ ...segment, lastOffset: placed.baseOffset - 1 });
-        if (segment.lastOffset > placed.lastOffset) after.push({ ...segment, baseOffset: placed.lastOffset + 1 });
+        if (segment.baseOffset < placed.baseOffset)
+          before.push(part(segment, segment.baseOffset, placed.baseOffset - 1, placed.bytes));
+        if (segment.lastOffset > placed.lastOffset)
+          after.push(part(segment, placed.lastOffset + 1, segment.lastOffset, placed.bytes));
       }
     }
     const last = before[before.length - 1];
@@ -101,6 +108,14 @@ export class Segments {
     if (first > 0) this.#list.splice(0, first);
   }
 
+  /** The first segment begins at the log start; its runs from there on have `bytes`. */
+  shrinkFirst(logStartOffset: number, bytes: number): void {
+    const first = this.#list[0];
+    if (first === undefined || first.baseOffset >= logStartOffset || first.lastOffset < logStartOffset) return;
+    first.baseOffset = logStartOffset;
+    first.bytes = bytes;
+  }
+
   /** Drops a slice's segments (quarantined or removed). Returns what went. */
   drop(slice: Slice): Segment[] {
     const gone = this.#list.filter((segment) => segment.slice === slice);
@@ -108,9 +123,17 @@ export class Segments {
     return gone;
   }
 
-  /** After a move: the segment's data now lies elsewhere. */
-  replace(old: Segment, moved: readonly Segment[]): void {
-    const at = this.#list.indexOf(old);
-    if (at >= 0) this.#list.splice(at, 1, ...moved);
+  /** What lies in [firstOffset, lastOffset] is not there any more. */
+  forget(firstOffset: number, lastOffset: number): void {
+    const kept: Segment[] = [];
+    for (const segment of this.#list) {
+      if (segment.lastOffset < firstOffset || segment.baseOffset > lastOffset) {
+        kept.push(segment);
+        continue;
+      }
+      if (segment.baseOffset < firstOffset) kept.push({ ...segment, lastOffset: firstOffset - 1 });
+      if (segment.lastOffset > lastOffset) kept.push({ ...segment, baseOffset: lastOffset + 1 });
+    }
+    this.#list = kept;
   }
 }

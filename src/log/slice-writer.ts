@@ -123,9 +123,14 @@ export class SliceWriter {
     return runs.sort((a, b) => a.baseOffset - b.baseOffset);
   }
 
-  /** The slice is closed when its present chunk closes, even if it is small (retention by time wants its space). */
+  /** The next write begins a new slice, however small the present one is (retention by time wants its space). */
   askRoll(): void {
     if (this.#slice !== null && this.#slice.firstChunk >= 0) this.#rollAsked = true;
+  }
+
+  /** Resolves when the slice before the present one is sealed. */
+  sealed(): Promise<void> {
+    return this.#sealing;
   }
 
   /**
@@ -136,8 +141,10 @@ export class SliceWriter {
     const commit: ChunkFill = { bytes: bytes + batches.length * BATCH_KEY_BYTES, entries: batches.length };
     if (this.#broken) await this.#heal();
     const { writeBufferBytes } = this.#slices.options;
-    if (needsNewChunk(this.#fill, commit, writeBufferBytes)) await this.#closeChunk();
+    const roll = this.#rollAsked && this.#fill.entries > 0;
+    if (roll || needsNewChunk(this.#fill, commit, writeBufferBytes)) await this.#closeChunk();
     await this.#ready();
+    if (batches.length === 0) return;
     const slice = this.#slice!;
     const batch = slice.database!.batch();
     const chunkId = this.#chunkId;

@@ -71,7 +71,13 @@ export function testEnv(clock: Clock = new TestClock()): Env {
 }
 
 export function openOn(store: Store, options: LogOptions = {}, clock: Clock = new TestClock()): Promise<HeadwaterLog> {
-  return openLog({ store, env: testEnv(clock), metrics: new Metrics(), logger: silentLogger, options });
+  return openLog({
+    store,
+    env: testEnv(clock),
+    metrics: new Metrics(),
+    logger: silentLogger,
+    options: { retentionSchedule: null, ...options },
+  });
 }
 
 export function openOnDisk(disk: MemoryDisk, options: LogOptions = {}, clock?: Clock): Promise<HeadwaterLog> {

@@ -1,0 +1,256 @@
+/**
+ * Retention: moves log starts by age, by size and by the broker's total, then gives whole slices back. Every pass is
+ * bounded in what it moves; what is left waits for the next. Ages count on trusted time only.
+ */
+import type { Clock } from '../env.ts';
+import type { Logger } from '../logger.ts';
+import type { Metrics, Series } from '../metrics.ts';
+import { metaKey } from '../store/keys.ts';
+import type { MetaStore } from '../store/meta.ts';
+import type { AppendQueue } from './append-queue.ts';
+import type { LogOptions } from './log-options.ts';
+import { Mover } from './mover.ts';
+import type { LogPartition } from './partition.ts';
+import type { PartitionStore } from './partition-store.ts';
+import type { LogReader } from './reader.ts';
+import {
+  givesWay,
+  type RetentionLimits,
+  retainedFrom,
+  type Stretch,
+  sliceAgeLimit,
+  worthMoving,
+} from './retention-choice.ts';
+import type { Segment } from './segments.ts';
+import type { Slice, Slices } from './slice.ts';
+import type { SliceWriter } from './slice-writer.ts';
+
+/** What one pass copies forward at most. With a pass every ten seconds: 400 KB/s. */
+const MOVE_BYTES_PER_PASS = 4 * 1024 * 1024;
+
+export interface RetentionParts {
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly metrics: Metrics;
+  readonly options: LogOptions;
+  readonly meta: MetaStore;
+  readonly slices: Slices;
+  readonly writer: SliceWriter;
+  readonly queue: AppendQueue;
+  readonly reader: LogReader;
+  readonly partitionStore: PartitionStore;
+  readonly partitions: () => Iterable<LogPartition>;
+}
+
+interface NewStart {
+  readonly offset: number;
+  /** What the first segment has left, when it begins inside one; null: it begins with a whole one. */
+  readonly firstBytes: number | null;
+}
+
+export interface RetentionPass {
+  /** Offsets that can no longer be read. */
+  readonly deletedOffsets: number;
+  readonly removedSlices: number;
+  readonly movedBytes: number;
+}
+
+export class Retention {
+  readonly #parts: RetentionParts;
+  readonly #mover: Mover;
+  readonly #deleted: (reason: string) => Series;
+  readonly #removedSlices: Series;
+  #running: Promise<RetentionPass> | null = null;
+  /** When the slice that is written was first seen, monotonic ms. */
+  #activeSince = { id: -1, at: 0 };
+
+  constructor(parts: RetentionParts) {
+    this.#parts = parts;
+    this.#mover = new Mover(parts.queue, parts.reader);
+    const { metrics } = parts;
+    this.#deleted = metrics.counters('headwater_log_deleted_offsets_total', 'Offsets let go by retention', 'reason', 8);
+    this.#removedSlices = metrics.counter('headwater_log_removed_slices_total', 'Slices given back to the disk');
+    metrics.computedCounter(
+      'headwater_log_moved_bytes_total',
+      'Live bytes copied out of old slices',
+      () => this.#mover.movedBytes,
+    );
+  }
+
+  /** One pass; a second call while one runs shares it. Rejects with what the store says; the next pass tries again. */
+  run(): Promise<RetentionPass> {
+    this.#running ??= this.#pass().finally(() => {
+      this.#running = null;
+    });
+    return this.#running;
+  }
+
+  /** Resolves when no pass is running. */
+  async settled(): Promise<void> {
+    await this.#running?.catch(() => {});
+  }
+
+  async #pass(): Promise<RetentionPass> {
+    const before = this.#mover.movedBytes;
+    let deletedOffsets = await this.#byTopic();
+    deletedOffsets += await this.#byTotal();
+    await this.#rollOldSlice();
+    let removedSlices = await this.#removeDead();
+    if (await this.#moveOne()) removedSlices += await this.#removeDead();
+    return { deletedOffsets, removedSlices, movedBytes: this.#mover.movedBytes - before };
+  }
+
+  async #byTopic(): Promise<number> {
+    const { options, clock } = this.#parts;
+    const trusted = options.timeTrusted?.() ?? true;
+    const moved = new Map<LogPartition, NewStart>();
+    for (const partition of this.#parts.partitions()) {
+      const { config } = partition.topic;
+      if (!config['cleanup.policy'].includes('delete')) continue;
+      const limits: RetentionLimits = {
+        ms: config['retention.ms'],
+        bytes: config['retention.bytes'],
+        now: trusted ? clock.now() : null,
+        highWatermark: partition.highWatermark,
+      };
+      const start = await this.#startFor(partition, limits);
+      if (start.offset > partition.logStartOffset) moved.set(partition, start);
+    }
+    return this.#apply(moved, 'retention');
+  }
+
+  async #startFor(partition: LogPartition, limits: RetentionLimits): Promise<NewStart> {
+    const segments = partition.segments.list;
+    const coarse = retainedFrom(segments, partition.logStartOffset, limits);
+    // The segment that stays first may begin with runs that can go: its chunks are looked at, nobody else's.
+    const first = segments[partition.segments.find(coarse)];
+    if (first === undefined || !mayShrink(first, partition.sizeBytes, limits))
+      return { offset: coarse, firstBytes: null };
+    const runs = (await this.#parts.reader.stretches(partition.id, first)).filter((run) => run.lastOffset >= coarse);
+    const rest: Stretch[] = segments.slice(segments.indexOf(first) + 1);
+    const offset = retainedFrom([...runs, ...rest], coarse, limits);
+    let firstBytes = 0;
+    for (const run of runs) if (run.lastOffset >= offset) firstBytes += run.bytes;
+    return { offset, firstBytes };
+  }
+
+  /** Durable first, then the slices may go. */
+  async #apply(moved: ReadonlyMap<LogPartition, NewStart>, reason: string): Promise<number> {
+    if (moved.size === 0) return 0;
+    let offsets = 0;
+    for (const [partition, start] of moved) {
+      offsets += start.offset - partition.logStartOffset;
+      partition.moveLogStart(start.offset, start.firstBytes);
+    }
+    await this.#parts.partitionStore.save([...moved.keys()]);
+    this.#deleted(reason).value += offsets;
+    return offsets;
+  }
+
+  /** log.retention.total.bytes: segments give way until the live bytes fit. */
+  async #byTotal(): Promise<number> {
+    const total = this.#parts.options.retentionTotalBytes;
+    if (total === undefined) return 0;
+    const priority = this.#parts.options.topicPriority ?? (() => 0);
+    const partitions = [...this.#parts.partitions()].filter((partition) => partition.segments.list.length > 0);
+    const candidates = partitions.map((partition) => ({
+      partition,
+      // A compacted topic is a table that others rely on: it gives way when nothing else can.
+      priority: priority(partition.topic.name) + (partition.topic.config['cleanup.policy'] === 'compact' ? 1e9 : 0),
+      oldest: 0,
+      bytes: 0,
+      next: 0,
+    }));
+    let live = 0;
+    for (const { partition } of candidates) live += partition.sizeBytes;
+    const moved = new Map<LogPartition, NewStart>();
+    while (live > total) {
+      const open = candidates.filter((candidate) => {
+        const segment = candidate.partition.segments.list[candidate.next];
+        if (segment === undefined || segment.lastOffset >= candidate.partition.highWatermark) return false;
+        candidate.oldest = segment.slice.id;
+        candidate.bytes = segment.bytes;
+        return true;
+      });
+      const chosen = open[givesWay(open)];
+      if (chosen === undefined) break;
+      const segment = chosen.partition.segments.list[chosen.next++]!;
+      live -= segment.bytes;
+      moved.set(chosen.partition, { offset: segment.lastOffset + 1, firstBytes: null });
+    }
+    if (moved.size > 0) {
+      const topics = [...new Set([...moved.keys()].map((partition) => partition.topic.name))];
+      this.#parts.logger.warn(
+        { topics, total },
+        'log.retention.total.bytes is reached: old records of these topics go',
+      );
+    }
+    return this.#apply(moved, 'total');
+  }
+
+  /** A slice that is written for too long, or holds nothing live any more, is closed so that its space can come back. */
+  async #rollOldSlice(): Promise<void> {
+    const { clock, writer } = this.#parts;
+    const active = writer.activeSlice;
+    if (active === null || active.firstChunk < 0) return;
+    const now = clock.monotonic();
+    if (this.#activeSince.id !== active.id) this.#activeSince = { id: active.id, at: now };
+    const ages: number[] = [];
+    for (const partition of this.#parts.partitions()) {
+      const { config } = partition.topic;
+      ages.push(config['segment.ms']);
+      if (config['cleanup.policy'].includes('delete')) ages.push(config['retention.ms']);
+    }
+    const live = this.#liveBytes().get(active) ?? 0;
+    if (live > 0 && now - this.#activeSince.at < sliceAgeLimit(ages)) return;
+    if (live > 0 && active.bytes === 0) return;
+    writer.askRoll();
+    await this.#parts.queue.flush();
+    await writer.sealed();
+  }
+
+  #liveBytes(): Map<Slice, number> {
+    const live = new Map<Slice, number>();
+    for (const partition of this.#parts.partitions()) {
+      for (const segment of partition.segments.list) {
+        live.set(segment.slice, (live.get(segment.slice) ?? 0) + segment.bytes);
+      }
+    }
+    return live;
+  }
+
+  async #removeDead(): Promise<number> {
+    const { slices, meta, logger } = this.#parts;
+    const live = this.#liveBytes();
+    let removed = 0;
+    for (const slice of [...slices.all.values()]) {
+      if (!slice.sealed || live.has(slice)) continue;
+      await meta.write([{ key: metaKey('slice', slice.id), value: null }]);
+      await slices.remove(slice);
+      removed++;
+      this.#removedSlices.value++;
+      logger.info({ slice: slice.name, bytes: slice.bytes }, 'a slice was given back to the disk');
+    }
+    return removed;
+  }
+
+  /** Empties the oldest slice that is worth it. */
+  async #moveOne(): Promise<boolean> {
+    const live = this.#liveBytes();
+    let physical = 0;
+    for (const slice of this.#parts.slices.all.values()) physical += slice.bytes;
+    const pressed = physical > (this.#parts.options.retentionTotalBytes ?? Number.POSITIVE_INFINITY);
+    const sealed = [...this.#parts.slices.all.values()].filter((slice) => slice.sealed).sort((a, b) => a.id - b.id);
+    for (const slice of sealed) {
+      if (!worthMoving(live.get(slice) ?? 0, slice.bytes, pressed)) continue;
+      const moved = await this.#mover.move(slice, this.#parts.partitions(), MOVE_BYTES_PER_PASS);
+      return moved > 0;
+    }
+    return false;
+  }
+}
+
+function mayShrink(first: Segment, partitionBytes: number, limits: RetentionLimits): boolean {
+  if (first.firstChunk === first.lastChunk) return false;
+  return limits.ms >= 0 || (limits.bytes >= 0 && partitionBytes > limits.bytes);
+}
