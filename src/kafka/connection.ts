@@ -19,7 +19,10 @@ import { parseVersions } from '../wire/kafka/schema.ts';
 import type { KafkaContext } from './context.ts';
 import { Framer } from './framer.ts';
 import { type ClientConnection, type Handler, type HandlerTable, NO_RESPONSE } from './handler.ts';
-import type { Authentication } from './sasl.ts';
+import type { SaslSession } from './sasl.ts';
+
+/** Who has not authenticated yet has nothing large to say. */
+const UNAUTHENTICATED_REQUEST_MAX_BYTES = 64 * 1024;
 
 /** Counted over all connections of an edge. */
 export interface SharedBytes {
@@ -38,7 +41,7 @@ export interface ConnectionOptions {
   readonly handlers: HandlerTable;
   readonly shared: SharedBytes;
   /** null: the listener asks for no authentication. */
-  readonly authentication: Authentication | null;
+  readonly sasl: SaslSession | null;
   readonly onClosed: (connection: Connection) => void;
 }
 
@@ -53,7 +56,7 @@ export class Connection implements ClientConnection {
   readonly listener: string;
   readonly advertised: { readonly host: string; readonly port: number };
   readonly remoteAddress: string;
-  readonly authentication: Authentication | null;
+  readonly sasl: SaslSession | null;
   clientId: string | null = null;
   /** `clock.monotonic()` of the last byte in or out; the edge closes idle connections by it. */
   lastActivity: number;
@@ -63,7 +66,7 @@ export class Connection implements ClientConnection {
   readonly #handlers: HandlerTable;
   readonly #shared: SharedBytes;
   readonly #onClosed: (connection: Connection) => void;
-  readonly #framer = new Framer(KAFKA_REQUEST_MAX_BYTES);
+  readonly #framer: Framer;
   readonly #pending: Pending[] = [];
   readonly #closeTasks = new Set<() => void>();
   #partial = 0;
@@ -82,7 +85,8 @@ export class Connection implements ClientConnection {
     this.id = options.id;
     this.listener = options.listener;
     this.advertised = options.advertised;
-    this.authentication = options.authentication;
+    this.sasl = options.sasl;
+    this.#framer = new Framer(options.sasl === null ? KAFKA_REQUEST_MAX_BYTES : UNAUTHENTICATED_REQUEST_MAX_BYTES);
     this.#socket = options.socket;
     this.#context = options.context;
     this.#handlers = options.handlers;
@@ -108,7 +112,7 @@ export class Connection implements ClientConnection {
   }
 
   get user(): string | null {
-    return this.authentication?.user ?? null;
+    return this.sasl?.user ?? null;
   }
 
   get closed(): boolean {
@@ -207,6 +211,7 @@ export class Connection implements ClientConnection {
     this.#pumping = true;
     try {
       while (this.#state === 'open') {
+        if (this.user !== null) this.#framer.maxBytes = KAFKA_REQUEST_MAX_BYTES;
         const size = this.#framer.ready();
         if (size === -1) {
           if (this.#inputEnded) {
@@ -249,6 +254,10 @@ export class Connection implements ClientConnection {
   }
 
   #start(frame: Buffer): void {
+    if (this.sasl?.bare === true) {
+      this.#authenticateBare(this.sasl, frame);
+      return;
+    }
     const { apiKey, apiVersion, correlationId } = readRequestHeader(frame);
     const handler = this.#handlers.get(apiKey);
     if (handler === undefined) {
@@ -256,7 +265,7 @@ export class Connection implements ClientConnection {
     } else if (!isSupported(handler.api, apiVersion)) {
       if (apiKey === apiVersions.key) this.#refuseApiVersions(correlationId);
       else this.#abort('unsupported version', { api: handler.api.name, apiVersion });
-    } else if (this.authentication?.user === null && handler.unauthenticated !== true) {
+    } else if (this.sasl?.user === null && handler.unauthenticated !== true) {
       this.#abort('not authenticated', { api: handler.api.name });
     } else {
       this.#dispatch(handler, apiVersion, correlationId, frame);
@@ -277,6 +286,31 @@ export class Connection implements ClientConnection {
     // It waits until everything before it is answered; nothing after it is read.
     this.#exclusive = true;
     this.#afterPending = run;
+  }
+
+  /** A frame that is a SASL message and nothing else. Failing has no answer but the close. */
+  #authenticateBare(sasl: SaslSession, message: Buffer): void {
+    const pending: Pending = { answered: false, chunks: null };
+    this.#pending.push(pending);
+    this.#exclusive = true;
+    const answered = (chunks: readonly Uint8Array[] | null) => {
+      this.#exclusive = false;
+      pending.answered = true;
+      pending.chunks = chunks;
+      this.#flush();
+    };
+    sasl.step(message).then(
+      (reply) => {
+        const size = Buffer.alloc(4);
+        size.writeInt32BE(reply.length);
+        answered([size, reply]);
+      },
+      () => {
+        this.#context.metrics.authenticationFailures.value += 1;
+        this.close('authentication failed');
+        answered(null);
+      },
+    );
   }
 
   #run(handler: Handler, version: number, correlationId: number, body: unknown): void {

@@ -12,6 +12,7 @@ import type { BrokerIdentity, KafkaContext, KafkaSettings, TransactionGate } fro
 import type { HandlerTable } from './handler.ts';
 import { createHandlers } from './handlers.ts';
 import { edgeMetrics } from './metrics.ts';
+import { type SaslOptions, SaslSession } from './sasl.ts';
 
 export interface KafkaListenerOptions {
   /** As in Kafka's `listeners`: PLAINTEXT, SSL, LAN, ... */
@@ -23,6 +24,8 @@ export interface KafkaListenerOptions {
   readonly advertised: { readonly host: string; readonly port: number } | null;
   /** Wraps an accepted socket in TLS; null: plain text. */
   readonly secure: ((socket: Socket) => Socket) | null;
+  /** null or absent: whoever reaches the listener may use it. */
+  readonly sasl?: SaslOptions | null;
 }
 
 export interface KafkaEdgeOptions {
@@ -159,7 +162,7 @@ export class KafkaEdge {
       context: this.#context,
       handlers: this.#handlers,
       shared: this.#shared,
-      authentication: null,
+      sasl: listener.sasl == null ? null : new SaslSession(listener.sasl, hostOf(accepted.remoteAddress ?? '')),
       onClosed: (closed) => {
         this.#connections.delete(closed);
         if (this.#connections.size === 0) this.#emptied?.();

@@ -5,7 +5,8 @@
 import { HeadwaterError } from '../errors.ts';
 
 export class Framer {
-  readonly #maxBytes: number;
+  /** Frames above it are MALFORMED. */
+  maxBytes: number;
   #chunks: Buffer[] = [];
   /** Read position in `#chunks[0]`. */
   #offset = 0;
@@ -13,9 +14,8 @@ export class Framer {
   /** Payload size of the frame whose size was read already, or -1. */
   #size = -1;
 
-  /** Frames above `maxBytes` are MALFORMED. */
   constructor(maxBytes: number) {
-    this.#maxBytes = maxBytes;
+    this.maxBytes = maxBytes;
   }
 
   /** Bytes held. */
@@ -34,8 +34,8 @@ export class Framer {
     if (this.#size === -1) {
       if (this.#buffered < 4) return -1;
       const size = this.#take(4).readInt32BE(0);
-      if (size < 0 || size > this.#maxBytes) {
-        throw new HeadwaterError('MALFORMED', `frame of ${size} bytes, allowed are 0 to ${this.#maxBytes}`);
+      if (size < 0 || size > this.maxBytes) {
+        throw new HeadwaterError('MALFORMED', `frame of ${size} bytes, allowed are 0 to ${this.maxBytes}`);
       }
       this.#size = size;
     }

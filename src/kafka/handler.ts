@@ -4,6 +4,7 @@
  */
 import type { Api, RequestOf, ResponseInput } from '../wire/kafka/schema.ts';
 import type { KafkaContext } from './context.ts';
+import type { SaslSession } from './sasl.ts';
 
 /** The client at the other end, as far as handlers may know it. */
 export interface ClientConnection {
@@ -19,6 +20,8 @@ export interface ClientConnection {
   readonly advertised: { readonly host: string; readonly port: number };
   /** Who it authenticated as; null without SASL or a client certificate. */
   readonly user: string | null;
+  /** null on a listener without SASL. */
+  readonly sasl: SaslSession | null;
   readonly closed: boolean;
   /** Runs `task` when the connection is closed, unless the returned function is called before. */
   onClose(task: () => void): () => void;

@@ -12,6 +12,7 @@ import { leaveGroupHandler } from './handle/13-leave-group.ts';
 import { syncGroupHandler } from './handle/14-sync-group.ts';
 import { describeGroupsHandler } from './handle/15-describe-groups.ts';
 import { listGroupsHandler } from './handle/16-list-groups.ts';
+import { saslHandshakeHandler } from './handle/17-sasl-handshake.ts';
 import { apiVersionsHandler } from './handle/18-api-versions.ts';
 import { createTopicsHandler } from './handle/19-create-topics.ts';
 import { deleteTopicsHandler } from './handle/20-delete-topics.ts';
@@ -28,6 +29,7 @@ import { deleteAclsHandler } from './handle/31-delete-acls.ts';
 import { describeConfigsHandler } from './handle/32-describe-configs.ts';
 import { alterConfigsHandler } from './handle/33-alter-configs.ts';
 import { describeLogDirsHandler } from './handle/35-describe-log-dirs.ts';
+import { saslAuthenticateHandler } from './handle/36-sasl-authenticate.ts';
 import { createPartitionsHandler } from './handle/37-create-partitions.ts';
 import { deleteGroupsHandler } from './handle/42-delete-groups.ts';
 import { incrementalAlterConfigsHandler } from './handle/44-incremental-alter-configs.ts';
@@ -49,6 +51,7 @@ export function createHandlers(): HandlerTable {
     fetchHandler,
     listOffsetsHandler,
     metadataHandler,
+    saslHandshakeHandler,
     apiVersionsHandler(() => table.advertised()),
     createTopicsHandler,
     deleteTopicsHandler,
@@ -60,6 +63,7 @@ export function createHandlers(): HandlerTable {
     describeConfigsHandler,
     alterConfigsHandler,
     describeLogDirsHandler,
+    saslAuthenticateHandler,
     createPartitionsHandler,
     incrementalAlterConfigsHandler,
     listPartitionReassignmentsHandler,

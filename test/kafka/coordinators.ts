@@ -6,6 +6,7 @@ import { silentLogger } from '../../src/logger.ts';
 import { Metrics } from '../../src/metrics.ts';
 import { META_DATABASE } from '../../src/store/keys.ts';
 import { MemoryDisk } from '../../src/store/memory.ts';
+import type { MetaStore } from '../../src/store/meta.ts';
 import { GroupCommitMetaStore } from '../../src/store/meta-store.ts';
 import { TransactionCoordinator } from '../../src/transactions/coordinator.ts';
 
@@ -23,7 +24,17 @@ export async function startCoordinators(
 ): Promise<Coordinators> {
   const store = disk.mount();
   const open = () => store.open(META_DATABASE, {});
-  const meta = new GroupCommitMetaStore(await open(), open);
+  return coordinatorsOn(new GroupCommitMetaStore(await open(), open), env, log, settings, metrics);
+}
+
+/** The same over a metadata store that is there already. */
+export async function coordinatorsOn(
+  meta: MetaStore,
+  env: Env,
+  log: Log,
+  settings: Partial<GroupSettings>,
+  metrics: Metrics,
+): Promise<Coordinators> {
   const parts = { meta, log, env, metrics, logger: silentLogger };
   const groups = new GroupCoordinator({ ...parts, settings });
   const transactions = new TransactionCoordinator({ ...parts, offsets: groups.offsets });
