@@ -73,6 +73,7 @@ export class Connection implements Link {
   #partialSince = -1;
   #processing = false;
   #paused = false;
+  #waitsForLog = false;
   #pendingBytes = 0;
   #firstDue: Publication | null = null;
   #lastDue: Publication | null = null;
@@ -158,8 +159,18 @@ export class Connection implements Link {
     this.#paused = true;
     this.context.counters.pauses.value++;
     this.#stream.pause();
+    this.#waitForLog();
+  }
+
+  /** Asks the log to call back, once, when its queue is the reason. */
+  #waitForLog(): void {
     const { log } = this.context;
-    if (log.queuedBytes > LOG_HIGH_WATER_BYTES) log.whenDrained(() => this.resume());
+    if (this.#waitsForLog || log.queuedBytes <= LOG_HIGH_WATER_BYTES) return;
+    this.#waitsForLog = true;
+    log.whenDrained(() => {
+      this.#waitsForLog = false;
+      this.resume();
+    });
   }
 
   /** Reads on, when it stopped and may. */
@@ -167,8 +178,7 @@ export class Connection implements Link {
     if (this.#state === 'closed') return;
     if (this.#paused) {
       if (this.#pendingBytes > MQTT_PENDING_MAX_BYTES / 2 || this.#mustWait()) {
-        const { log } = this.context;
-        if (log.queuedBytes > LOG_HIGH_WATER_BYTES) log.whenDrained(() => this.resume());
+        this.#waitForLog();
         return;
       }
       this.#paused = false;

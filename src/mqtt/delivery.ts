@@ -118,7 +118,7 @@ export class Delivery implements Target, CatchingUp {
   offer(match: Match, message: Message, feed: Feed | null, offset: number, encodings: SharedEncodings): void {
     const mine = this.withoutOwn(match, message);
     if (mine === null) return;
-    const qos = mine.qos < message.qos ? mine.qos : message.qos;
+    const qos = Math.min(mine.qos, message.qos);
     if (this.isBehind || !this.#hasRoom(qos)) this.fallBehind(feed, offset);
     else this.send(mine, message, feed, offset, encodings);
   }
@@ -160,7 +160,7 @@ export class Delivery implements Target, CatchingUp {
     retained = false,
   ): void {
     const link = this.link!;
-    const qos = (match.qos < message.qos ? match.qos : message.qos) as QoS;
+    const qos = Math.min(match.qos, message.qos) as QoS;
     const retain = retained || (message.retain && match.retainAsPublished && link.version === 5);
     const encoded = this.#encode(link, match, message, qos, retain, encodings);
     if (encoded.byteLength > link.maxPacketBytes) {

@@ -1,7 +1,7 @@
 /** The MQTT edge: 3.1.1 and 5.0 in, records into the log, the log out to subscribers. */
 import type { AddressInfo } from 'node:net';
 import type { TlsOptions } from 'node:tls';
-import type { Env, Timer } from '../env.ts';
+import { delay, type Env, type Timer } from '../env.ts';
 import { HeadwaterError } from '../errors.ts';
 import {
   MQTT_CONNECTIONS_MAX,
@@ -79,6 +79,7 @@ const TICK_MS = 1_000;
 /** Session states that changed are stored this often: after a crash QoS 1 deliveries since then are repeated. */
 const SAVE_MS = 5_000;
 const SYS_MS = 10_000;
+const STOP_WAIT_MS = 700;
 
 export class MqttEdge {
   readonly routes: RouteTable;
@@ -283,6 +284,12 @@ export class MqttEdge {
     };
   }
 
+  /** A store that does not answer must not keep the process from stopping. */
+  async #within(task: Promise<void>): Promise<void> {
+    const { clock } = this.#deps.env;
+    await Promise.race([task, delay(clock, STOP_WAIT_MS)]);
+  }
+
   /** Closes connections (5.0 clients are told), stores sessions. The log is stopped by its owner, afterwards. */
   async stop(): Promise<void> {
     if (this.#state !== 'running') return;
@@ -290,12 +297,12 @@ export class MqttEdge {
     for (const timer of this.#timers) timer.cancel();
     this.#catchUp.stop();
     try {
-      await this.#sessions.save(true);
+      await this.#within(this.#sessions.save(true));
     } catch (error) {
       this.#deps.logger.error({ error }, 'MQTT sessions could not be stored at the stop');
     }
     for (const connection of [...this.#connections]) connection.disconnect(REASON.SERVER_SHUTTING_DOWN);
-    await this.#sessions.settled();
+    await this.#within(this.#sessions.settled());
     await Promise.all(this.#listeners.map((listener) => listener.stop()));
     this.#fanOut.stop();
     this.#state = 'stopped';
