@@ -6,6 +6,7 @@ import { decode, encode } from 'cbor-x';
 import { HeadwaterError } from '../errors.ts';
 import { PARTITIONS_MAX, TOPIC_NAME_MAX_CHARS } from '../limits.ts';
 import type { Logger } from '../logger.ts';
+import { seal, unseal } from '../store/checksum.ts';
 import { metaKey, metaRange, parseMetaKey } from '../store/keys.ts';
 import type { MetaOperation, MetaStore } from '../store/meta.ts';
 import type { Store } from '../store/store.ts';
@@ -56,17 +57,14 @@ export class Catalog {
     return count;
   }
 
-  /** Reads all rows; `fromCopy`: the metadata database was lost, the copy is written back into it. */
-  async load(fromCopy: boolean): Promise<void> {
-    if (fromCopy) {
-      await this.#loadCopy();
-      return;
-    }
+  /** Reads all rows; those that `damaged` says may be missing come back from the copy. Call `damaged` after the read. */
+  async load(damaged: () => boolean): Promise<void> {
     for await (const { key, value } of this.#meta.entries(metaRange('catalog'))) {
       const parts = parseMetaKey(key);
       if (parts[0] === 'next') this.#nextPartitionId = Math.max(this.#nextPartitionId, decode(value) as number);
       else this.#take(decode(value) as TopicRow);
     }
+    if (damaged()) await this.#loadCopy();
   }
 
   #take(row: TopicRow): void {
@@ -81,11 +79,15 @@ export class Catalog {
   }
 
   async #loadCopy(): Promise<void> {
-    const bytes = await this.#store.readFile(COPY_FILE).catch(() => undefined);
-    if (bytes === undefined) return;
+    const sealed = await this.#store.readFile(COPY_FILE).catch(() => undefined);
+    const bytes = sealed === undefined ? null : unseal(sealed);
+    if (bytes === null) {
+      this.#logger.error({ missing: sealed === undefined }, 'the copy of the catalog cannot be read');
+      return;
+    }
     try {
       const copy = decode(bytes) as { next: number; topics: TopicRow[] };
-      for (const row of copy.topics) this.#take(row);
+      for (const row of copy.topics) if (!this.#rows.has(row.name)) this.#take(row);
       this.#nextPartitionId = Math.max(this.#nextPartitionId, copy.next);
     } catch (error) {
       if (error instanceof HeadwaterError) throw error;
@@ -140,7 +142,7 @@ export class Catalog {
     this.#copying = this.#copying
       .then(() => {
         const copy = { v: ROW_VERSION, next: this.#nextPartitionId, topics: [...this.#rows.values()] };
-        return this.#store.writeFile(COPY_FILE, encode(copy));
+        return this.#store.writeFile(COPY_FILE, seal(encode(copy)));
       })
       .catch((error: unknown) => {
         this.#logger.warn({ error }, 'the copy of the catalog could not be written');

@@ -1,13 +1,15 @@
 /** Opens the log: metadata, catalog, recovery, partitions; then the writer and the queue begin. */
 import type { Env } from '../env.ts';
+import { asHeadwaterError } from '../errors.ts';
 import { TAIL_CACHE_MAX_BYTES } from '../limits.ts';
 import type { Logger } from '../logger.ts';
 import type { Metrics } from '../metrics.ts';
 import { META_DATABASE } from '../store/keys.ts';
 import { GroupCommitMetaStore } from '../store/meta-store.ts';
-import type { DatabaseOptions, Store } from '../store/store.ts';
+import type { Database, DatabaseOptions, Store } from '../store/store.ts';
 import { AppendQueue } from './append-queue.ts';
 import { Catalog } from './catalog.ts';
+import type { DamagedRange } from './chunk-scan.ts';
 import { HeadwaterLog, type LogParts } from './headwater-log.ts';
 import { raiseEpoch, trimEpochs } from './leader-epochs.ts';
 import { Ledger, type Loss } from './ledger.ts';
@@ -17,7 +19,7 @@ import { LogPartition, type PartitionHost, type PartitionStart } from './partiti
 import { epochsOf, type PartitionRow, PartitionStore } from './partition-store.ts';
 import { ProducerIds } from './producer-ids.ts';
 import { ProducerState } from './producer-state.ts';
-import { type DamagedRange, LogReader } from './reader.ts';
+import { LogReader } from './reader.ts';
 import { type Recovered, Recovery } from './recovery.ts';
 import { Segments } from './segments.ts';
 import { Slices } from './slice.ts';
@@ -47,24 +49,51 @@ const INDEX_MAX_BYTES = 2 * MiB;
  */
 const DAMAGE_SKIP_OFFSETS = 1_000_000;
 
-async function openMeta(store: Store, logger: Logger): Promise<{ meta: GroupCommitMetaStore; lost: boolean }> {
+interface OpenedMeta {
+  readonly meta: GroupCommitMetaStore;
+  /** Entries may be missing: the database was lost or repaired, or a value was damaged. Looked at again after reads. */
+  readonly damaged: () => boolean;
+}
+
+async function openMeta(store: Store, logger: Logger): Promise<OpenedMeta> {
+  let damaged = false;
   const open = () => store.open(META_DATABASE, META_OPTIONS);
-  try {
-    return { meta: new GroupCommitMetaStore(await open(), open), lost: false };
-  } catch (error) {
-    logger.error({ error }, 'the metadata database cannot be opened; trying to repair it');
+  const onDamage = (key: Uint8Array) => {
+    damaged = true;
+    logger.error({ key: Buffer.from(key).toString('latin1') }, 'a value of the metadata database is damaged');
+  };
+  const steps = [
+    () => Promise.resolve(),
+    () => store.repair(META_DATABASE),
+    () => store.quarantine(META_DATABASE, 'the metadata database could not be opened nor repaired'),
+  ];
+  for (let i = 0; ; i++) {
     try {
-      await store.repair(META_DATABASE);
-      return { meta: new GroupCommitMetaStore(await open(), open), lost: false };
-    } catch (second) {
-      logger.error(
-        { error: second },
-        'the metadata database cannot be repaired; going on with the copy of the catalog',
-      );
-      await store.quarantine(META_DATABASE, `the metadata database could not be read: ${String(second)}`);
-      return { meta: new GroupCommitMetaStore(await open(), open), lost: true };
+      await steps[i]!();
+      const database = await open();
+      await readThrough(database);
+      return { meta: new GroupCommitMetaStore(database, open, onDamage), damaged: () => damaged };
+    } catch (error) {
+      damaged = true;
+      const { code } = asHeadwaterError(error);
+      // A full or failing disk is no damage: nothing is repaired on it.
+      if (i === steps.length - 1 || code === 'DISK_FULL') throw error;
+      logger.error({ error, next: i === 0 ? 'repair' : 'quarantine' }, 'the metadata database cannot be read');
     }
   }
+}
+
+/** It is small: a block that cannot be read shows now and not in the middle of the start. */
+async function readThrough(database: Database): Promise<void> {
+  const scanner = database.scan({ gte: Buffer.alloc(1) });
+  try {
+    while ((await scanner.next(1_000, MiB)).length > 0);
+  } catch (error) {
+    await scanner.close();
+    await database.close();
+    throw error;
+  }
+  await scanner.close();
 }
 
 interface Placed {
@@ -78,19 +107,21 @@ function placePartition(
   row: PartitionRow | undefined,
   segments: Segments,
   recovered: Recovered,
-  mayHaveHoles: boolean,
+  metaDamaged: boolean,
 ): Placed {
-  const startInRow = row?.start ?? 0;
+  const first = segments.list[0];
+  // A row is written before anything is let go: without one, and with the database sound, the log begins at 0.
+  const startInRow = row?.start ?? (metaDamaged && first !== undefined ? first.baseOffset : 0);
   segments.trim(startInRow);
   const list = segments.list;
   const foundEnd = list.length === 0 ? startInRow : list[list.length - 1]!.lastOffset + 1;
   const tailDamaged = recovered.troubled.some((trouble) => trouble.last);
   let end = Math.max(foundEnd, row?.end ?? 0, startInRow);
   if (tailDamaged && end > 0) end += DAMAGE_SKIP_OFFSETS;
-  const losses = mayHaveHoles && !tailDamaged && foundEnd >= end ? [] : missingRanges(startInRow, end, list);
+  const losses = missingRanges(startInRow, end, list);
   const reason = recovered.troubled.map((trouble) => `${trouble.slice} ${trouble.reason}`).join('; ');
   const damaged = recovered.damaged.filter((range) => range.partitionId === id && range.lastOffset >= startInRow);
-  let epochs = row === undefined ? [{ epoch: 0, startOffset: 0 }] : epochsOf(row);
+  let epochs = row === undefined ? [{ epoch: 0, startOffset: startInRow }] : epochsOf(row);
   if (losses.length > 0 || damaged.length > 0) epochs = raiseEpoch(epochs, end);
   let logStart = startInRow;
   // Nothing can be read before the first segment: that is where the log begins now.
@@ -107,11 +138,11 @@ function placePartition(
 
 /** Opens the log on a store. Rejects only when the store itself cannot be used. */
 export async function openLog({ store, env, metrics, logger, options = {} }: OpenLog): Promise<HeadwaterLog> {
-  const { meta, lost } = await openMeta(store, logger);
+  const { meta, damaged: metaDamaged } = await openMeta(store, logger);
   const ledger = new Ledger(meta, env.clock);
   await ledger.load();
   const catalog = new Catalog(meta, store, logger);
-  await catalog.load(lost);
+  await catalog.load(metaDamaged);
   const partitionStore = new PartitionStore(meta);
   const rows = await partitionStore.rows();
   const { through, byPartition } = await partitionStore.snapshots();
@@ -185,10 +216,9 @@ export async function openLog({ store, env, metrics, logger, options = {} }: Ope
     const config = resolveTopicConfig(overrides, topicDefaults);
     const topic = new LogTopic(row.name, row.id, row.internal, config, overrides);
     await topic.configure(config, overrides);
-    const mayHaveHoles = config['cleanup.policy'] !== 'delete';
     row.partitionIds.forEach((id, index) => {
       const segments = segmentsById.get(id) ?? new Segments();
-      const placed = placePartition(id, rows.get(id), segments, recovered, mayHaveHoles);
+      const placed = placePartition(id, rows.get(id), segments, recovered, metaDamaged());
       const partition = new LogPartition(host, topic, index, id, placed.start);
       topic.partitions.push(partition);
       if (placed.losses.length === 0) return;

@@ -4,51 +4,28 @@
  * checksums are not verified on this path).
  */
 import { HeadwaterError } from '../errors.ts';
-import { batchKey } from '../store/keys.ts';
 import type { Database } from '../store/store.ts';
 import { decompressRecords, loadCodec } from '../wire/batch/compression.ts';
-import {
-  BATCH_HEADER_BYTES,
-  baseOffsetOf,
-  batchSizeOf,
-  codecNumberOf,
-  codecOf,
-  computeCrc,
-  crcOf,
-  lastOffsetOf,
-  magicOf,
-  maxTimestampOf,
-} from '../wire/batch/record-batch.ts';
+import { baseOffsetOf, codecNumberOf, codecOf, lastOffsetOf, maxTimestampOf } from '../wire/batch/record-batch.ts';
 import { RecordCursor } from '../wire/batch/record-cursor.ts';
+import type { DamagedRange } from './chunk-scan.ts';
+import { type RunBounds, RunScan } from './run-scan.ts';
 import type { Run } from './run-table.ts';
 import type { Segment, Segments } from './segments.ts';
 import type { Slices } from './slice.ts';
 import type { SliceWriter } from './slice-writer.ts';
 import type { ReadResult } from './types.ts';
 
-/** Entries of one step: small batches make many of them. */
-const STEP_ENTRIES = 512;
 /** One step of a search by time. */
 const SEARCH_STEP_BYTES = 256 * 1024;
 
-/** A stretch that could not be read: damaged batches between two that are sound. */
-export interface DamagedRange {
-  readonly partitionId: number;
-  readonly firstOffset: number;
-  readonly lastOffset: number;
-  readonly reason: string;
-}
-
-/** What is wrong with stored bytes that should be one batch ending at `lastOffset`; null when nothing is. */
-export function batchDamage(batch: Uint8Array, lastOffset: number): string | null {
-  if (batch.length < BATCH_HEADER_BYTES) return `${batch.length} bytes are no batch`;
-  if (batchSizeOf(batch) !== batch.length)
-    return `the batch says ${batchSizeOf(batch)} bytes, ${batch.length} are there`;
-  if (magicOf(batch) !== 2) return `magic ${magicOf(batch)}`;
-  if (computeCrc(batch) !== crcOf(batch)) return 'the CRC does not match';
-  // Base offset and epoch are outside the CRC; the key vouches for them.
-  if (lastOffsetOf(batch) !== lastOffset) return `its offsets end at ${lastOffsetOf(batch)}, its key at ${lastOffset}`;
-  return null;
+function boundsOf(run: Run, segment: Segment): RunBounds {
+  return {
+    partitionId: run.partitionId,
+    chunkId: run.firstChunk,
+    baseOffset: Math.max(run.baseOffset, segment.baseOffset),
+    lastOffset: Math.min(run.lastOffset, segment.lastOffset),
+  };
 }
 
 export class LogReader {
@@ -118,41 +95,32 @@ export class LogReader {
           if (run.baseOffset >= upTo || (bytes >= maxBytes && batches.length > 0)) break;
           const last = Math.min(run.lastOffset, segment.lastOffset);
           if (last < next) continue;
-          const scanner = database.scan({
-            gte: batchKey(run.firstChunk, partitionId, Math.max(next, run.baseOffset)),
-            lte: batchKey(run.firstChunk, partitionId, last),
-          });
+          const scan = new RunScan(database, boundsOf(run, segment), next, this.#onDamage);
           try {
-            scan: for (;;) {
-              const entries = await scanner.next(STEP_ENTRIES, Math.max(1, maxBytes - bytes));
-              if (entries.length === 0) break;
-              for (const { key, value } of entries) {
-                const lastOffset = Buffer.from(key.buffer, key.byteOffset + 8, 8).readBigUInt64BE();
-                const damage = batchDamage(value, Number(lastOffset));
-                if (damage !== null) {
-                  this.#onDamage({ partitionId, firstOffset: next, lastOffset: Number(lastOffset), reason: damage });
-                  next = Number(lastOffset) + 1;
-                  continue;
-                }
-                if (baseOffsetOf(value) >= upTo) break scan;
-                if (batches.length > 0 && bytes + value.byteLength > maxBytes) {
+            steps: for (;;) {
+              const step = await scan.step(Math.max(1, maxBytes - bytes));
+              if (step.length === 0) break;
+              for (const batch of step) {
+                if (baseOffsetOf(batch) >= upTo) break steps;
+                if (batches.length > 0 && bytes + batch.byteLength > maxBytes) {
                   return { batches, bytes, nextOffset: next };
                 }
-                batches.push(value);
-                bytes += value.byteLength;
-                next = Number(lastOffset) + 1;
+                batches.push(batch);
+                bytes += batch.byteLength;
+                next = lastOffsetOf(batch) + 1;
               }
               if (bytes >= maxBytes) break;
             }
           } finally {
-            await scanner.close();
+            await scan.close();
           }
         }
       } finally {
         this.#slices.release(segment.slice);
       }
       // A segment without a batch from here on (compacted, damaged): go on behind it.
-      if (next === before) next = Math.max(next, segment.lastOffset + 1);
+      if (next === before && batches.length === 0) next = Math.max(next, segment.lastOffset + 1);
+      else if (next === before) break;
     }
     return { batches, bytes, nextOffset: next };
   }
@@ -209,22 +177,18 @@ export class LogReader {
     try {
       for (const run of await this.#runs(partitionId, segment, database, from)) {
         if (!inRun(run)) continue;
-        const scanner = database.scan({
-          gte: batchKey(run.firstChunk, partitionId, Math.max(from, run.baseOffset, segment.baseOffset)),
-          lte: batchKey(run.firstChunk, partitionId, Math.min(run.lastOffset, segment.lastOffset)),
-        });
+        const scan = new RunScan(database, boundsOf(run, segment), Math.max(from, run.baseOffset), this.#onDamage);
         try {
           for (;;) {
-            const entries = await scanner.next(STEP_ENTRIES, SEARCH_STEP_BYTES);
-            if (entries.length === 0) break;
-            for (const { value } of entries) {
-              if (value.length < BATCH_HEADER_BYTES || computeCrc(value) !== crcOf(value)) continue;
-              const found = await look(value);
+            const step = await scan.step(SEARCH_STEP_BYTES);
+            if (step.length === 0) break;
+            for (const batch of step) {
+              const found = await look(batch);
               if (found !== null) return found;
             }
           }
         } finally {
-          await scanner.close();
+          await scan.close();
         }
       }
       return null;

@@ -6,7 +6,6 @@
 import type { Logger } from '../logger.ts';
 import {
   batchKey,
-  CHUNK_RECORD_PARTITION,
   chunkRecordKey,
   metaKey,
   metaRange,
@@ -16,16 +15,13 @@ import {
 } from '../store/keys.ts';
 import type { MetaStore } from '../store/meta.ts';
 import type { Database } from '../store/store.ts';
-import { baseOffsetOf, maxTimestampOf, producerIdOf } from '../wire/batch/record-batch.ts';
+import { baseOffsetOf, producerIdOf } from '../wire/batch/record-batch.ts';
+import { batchDamage, type DamagedRange, eachBatch, readRuns } from './chunk-scan.ts';
 import type { ProducerSnapshot } from './producer-state.ts';
 import { ProducerState } from './producer-state.ts';
-import { batchDamage, type DamagedRange } from './reader.ts';
 import { type Run, RunTable } from './run-table.ts';
 import { Slice, type Slices } from './slice.ts';
 import { summaryOf } from './slice-writer.ts';
-
-const STEP_ENTRIES = 256;
-const STEP_BYTES = 1024 * 1024;
 
 export interface FoundSlice {
   readonly slice: Slice;
@@ -189,7 +185,7 @@ export class Recovery {
       const stored = await database.get(chunkRecordKey(chunkId));
       let table = stored === undefined ? null : RunTable.parse(stored);
       if (table === null) {
-        table = RunTable.of(await this.#readRuns(database, chunkId));
+        table = RunTable.of(await readRuns(database, chunkId, (range) => this.#damaged.push(range)));
         written.put(chunkRecordKey(chunkId), table.bytes);
       }
       tables.set(chunkId, table);
@@ -197,55 +193,6 @@ export class Recovery {
     }
     await written.commit();
     return tables;
-  }
-
-  async #readRuns(database: Database, chunkId: number): Promise<Run[]> {
-    const runs: { -readonly [K in keyof Run]: Run[K] }[] = [];
-    await this.#eachBatch(database, chunkId, (partitionId, lastOffset, batch) => {
-      const damage = batchDamage(batch, lastOffset);
-      const last = runs[runs.length - 1];
-      const joins = last !== undefined && last.partitionId === partitionId;
-      const base = damage === null ? baseOffsetOf(batch) : joins ? last.lastOffset + 1 : lastOffset;
-      if (damage !== null) this.#damaged.push({ partitionId, firstOffset: base, lastOffset, reason: damage });
-      const maxTimestamp = damage === null ? maxTimestampOf(batch) : -1;
-      if (joins && last.lastOffset + 1 === base) {
-        last.lastOffset = lastOffset;
-        last.bytes += batch.byteLength;
-        last.maxTimestamp = Math.max(last.maxTimestamp, maxTimestamp);
-      } else {
-        const bytes = batch.byteLength;
-        runs.push({
-          partitionId,
-          baseOffset: base,
-          lastOffset,
-          bytes,
-          maxTimestamp,
-          firstChunk: chunkId,
-          lastChunk: chunkId,
-        });
-      }
-    });
-    return runs;
-  }
-
-  async #eachBatch(
-    database: Database,
-    chunkId: number,
-    visit: (partitionId: number, lastOffset: number, batch: Uint8Array) => void,
-  ): Promise<void> {
-    const scanner = database.scan({ gte: batchKey(chunkId, 0, 0), lt: batchKey(chunkId, CHUNK_RECORD_PARTITION, 0) });
-    try {
-      for (;;) {
-        const entries = await scanner.next(STEP_ENTRIES, STEP_BYTES);
-        if (entries.length === 0) return;
-        for (const { key, value } of entries) {
-          const parsed = parseBatchKey(key);
-          if (parsed !== null) visit(parsed.partitionId, parsed.lastOffset, value);
-        }
-      }
-    } finally {
-      await scanner.close();
-    }
   }
 
   /** Applies the batches behind the snapshots: those of chunks that were not closed, or closed just before the stop. */
@@ -257,7 +204,7 @@ export class Recovery {
         const database = await this.#slices.acquire(slice);
         try {
           for (let chunk = Math.max(slice.firstChunk, snapshotsThrough + 1); chunk <= slice.lastChunk; chunk++) {
-            await this.#eachBatch(database, chunk, (partitionId, lastOffset, batch) => {
+            await eachBatch(database, chunk, (partitionId, lastOffset, batch) => {
               if (batchDamage(batch, lastOffset) !== null || producerIdOf(batch) < 0) return;
               if (baseOffsetOf(batch) < (snapshots.get(partitionId)?.through ?? 0)) return;
               const state = this.#producers.get(partitionId) ?? new ProducerState();

@@ -5,6 +5,7 @@
 import { HeadwaterError } from '../errors.ts';
 import { chunkRecordKey, sliceName } from '../store/keys.ts';
 import type { Database, DatabaseOptions, Store } from '../store/store.ts';
+import { readRuns } from './chunk-scan.ts';
 import { RunTable } from './run-table.ts';
 
 export interface SliceOptions {
@@ -152,12 +153,9 @@ export class Slices {
     const tables = new Map<number, RunTable>();
     for (let chunkId = slice.firstChunk; chunkId >= 0 && chunkId <= slice.lastChunk; chunkId++) {
       const stored = await database.get(chunkRecordKey(chunkId));
-      if (stored === undefined) continue;
-      const table = RunTable.parse(stored);
-      if (table === null) {
-        throw new HeadwaterError('STORE_FAILED', `${slice.name}: the record of chunk ${chunkId} is damaged`);
-      }
-      tables.set(chunkId, table);
+      const table = stored === undefined ? null : RunTable.parse(stored);
+      // Absent (a chunk of another slice, or the crash came first) or damaged: the batches themselves know.
+      tables.set(chunkId, table ?? RunTable.of(await readRuns(database, chunkId, () => {})));
     }
     slice.tables = tables;
     this.#dropIndexes(slice);

@@ -1,9 +1,10 @@
 /**
- * The metadata database behind a group commit: what is written while a commit is in flight shares the next one. After a
+ * The metadata database behind a group commit, its values under a checksum: what is written while a commit is in flight shares the next one. After a
  * failed write the database is reopened before the next (LevelDB stays failed until then), so that a disk that was full
  * or read-only for a while needs no restart.
  */
 import { asHeadwaterError, HeadwaterError } from '../errors.ts';
+import { seal, unseal } from './checksum.ts';
 import type { MetaOperation, MetaStore } from './meta.ts';
 import type { Database, Entry, Range } from './store.ts';
 
@@ -20,20 +21,30 @@ interface Pending {
 
 export class GroupCommitMetaStore implements MetaStore {
   readonly #reopen: () => Promise<Database>;
+  readonly #onDamage: (key: Uint8Array) => void;
   #database: Database;
   #pending: Pending[] = [];
   #running: Promise<void> | null = null;
   #failed = false;
   #closed = false;
 
-  /** `reopen` opens the database again after it was closed because of a failed write. */
-  constructor(database: Database, reopen: () => Promise<Database>) {
+  /** `reopen` opens the database again after it was closed because of a failed write; `onDamage` hears of damaged values. */
+  constructor(database: Database, reopen: () => Promise<Database>, onDamage: (key: Uint8Array) => void = () => {}) {
     this.#database = database;
     this.#reopen = reopen;
+    this.#onDamage = onDamage;
   }
 
-  get(key: Uint8Array): Promise<Uint8Array | undefined> {
-    return this.#database.get(key);
+  /** A damaged value is reported and then as good as absent. */
+  async get(key: Uint8Array): Promise<Uint8Array | undefined> {
+    const sealed = await this.#database.get(key);
+    return sealed === undefined ? undefined : (this.#open(key, sealed) ?? undefined);
+  }
+
+  #open(key: Uint8Array, sealed: Uint8Array): Uint8Array | null {
+    const content = unseal(sealed);
+    if (content === null) this.#onDamage(key);
+    return content;
   }
 
   async *entries(range: Range): AsyncIterable<Entry> {
@@ -42,7 +53,10 @@ export class GroupCommitMetaStore implements MetaStore {
       for (;;) {
         const step = await scanner.next(SCAN_STEP_ENTRIES, SCAN_STEP_BYTES);
         if (step.length === 0) return;
-        yield* step;
+        for (const { key, value } of step) {
+          const content = this.#open(key, value);
+          if (content !== null) yield { key, value: content };
+        }
       }
     } finally {
       await scanner.close();
@@ -89,7 +103,7 @@ export class GroupCommitMetaStore implements MetaStore {
       const pending = this.#pending[taken++]!;
       for (const { key, value } of pending.operations) {
         if (value === null) batch.del(key);
-        else batch.put(key, value);
+        else batch.put(key, seal(value));
       }
       group.push(pending);
     }
