@@ -136,13 +136,22 @@ export class Users {
     return this.#users.get(name)?.scram.get(mechanism) ?? null;
   }
 
+  /** Whether this secret was found right lately: such a client need not wait for somebody else's guesses. */
+  remembers(name: string, secret: string): boolean {
+    return this.#users.has(name) && this.#remembered.has(this.#proof(name, secret));
+  }
+
+  #proof(name: string, secret: string): string {
+    return createHmac('sha256', this.#key).update(`${name.length}:${name}${secret}`).digest('base64');
+  }
+
   /**
    * Whether the secret is the user's. One hash at a time: each takes 16 MiB and a thread that the store needs as well.
    * Throws QUOTA_EXCEEDED when too many wait.
    */
   async verify(name: string, secret: string): Promise<boolean> {
     if (secret.length > SECRET_MAX_CHARS) return false;
-    const proof = createHmac('sha256', this.#key).update(`${name.length}:${name}${secret}`).digest('base64');
+    const proof = this.#proof(name, secret);
     const user = this.#users.get(name);
     if (user !== undefined && this.#remembered.has(proof)) return true;
     if (this.#waiting >= WAITING_MAX) throw new HeadwaterError('QUOTA_EXCEEDED', 'too many logins at once; try again');
