@@ -1,4 +1,5 @@
 /** Walks the batches of one chunk and finds its runs from them: when its record is not there yet, or damaged. */
+import { asHeadwaterError } from '../errors.ts';
 import { batchKey, CHUNK_RECORD_PARTITION, parseBatchKey } from '../store/keys.ts';
 import type { Database } from '../store/store.ts';
 import {
@@ -34,6 +35,13 @@ export function batchDamage(batch: Uint8Array, lastOffset: number): string | nul
   // Base offset and epoch are outside the CRC; the key vouches for them.
   if (lastOffsetOf(batch) !== lastOffset) return `its offsets end at ${lastOffsetOf(batch)}, its key at ${lastOffset}`;
   return null;
+}
+
+/** The store found bytes or files that cannot be what was written; any other failure may pass by itself. */
+export function isCorruption(error: unknown): boolean {
+  const known = asHeadwaterError(error);
+  if (known.code !== 'STORE_FAILED') return false;
+  return /corrupt|checksum|bad block|truncated|missing|does not exist|not an sstable/i.test(known.message);
 }
 
 export async function eachBatch(

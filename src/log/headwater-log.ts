@@ -3,12 +3,13 @@ import type { Env } from '../env.ts';
 import { HeadwaterError } from '../errors.ts';
 import type { Logger } from '../logger.ts';
 import type { Metrics } from '../metrics.ts';
+import { metaKey } from '../store/keys.ts';
 import type { MetaStore } from '../store/meta.ts';
 import type { Store } from '../store/store.ts';
 import type { AppendQueue } from './append-queue.ts';
 import { type Catalog, checkTopicName, topicRow } from './catalog.ts';
 import type { DamagedRange } from './chunk-scan.ts';
-import type { Ledger } from './ledger.ts';
+import type { Ledger, Loss } from './ledger.ts';
 import type { LogOptions } from './log-options.ts';
 import { emptyStart, LogPartition, type PartitionHost } from './partition.ts';
 import type { PartitionStore } from './partition-store.ts';
@@ -72,6 +73,7 @@ export class HeadwaterLog implements Log {
       clock: parts.env.clock,
       partitions: () => this.#partitions.values(),
     });
+    parts.slices.onUnreadable = (slice, reason) => this.#sliceLost(slice, reason);
     this.#registerMetrics(parts.metrics);
   }
 
@@ -328,6 +330,35 @@ export class HeadwaterLog implements Log {
       this.#knownDamage.delete(key);
       this.#parts.logger.error({ error }, 'the loss ledger could not be written');
     });
+  }
+
+  /** A slice can be neither opened nor repaired: its records are lost, the rest of the log goes on. */
+  #sliceLost(slice: Slice, reason: string): void {
+    const { slices, ledger, logger, partitionStore, meta } = this.#parts;
+    const losses: Loss[] = [];
+    const changed: LogPartition[] = [];
+    for (const partition of this.#partitions.values()) {
+      const ranges = partition.dropSlice(slice);
+      if (ranges.length === 0) continue;
+      changed.push(partition);
+      const { name: topic, id: topicId } = partition.topic;
+      const about = {
+        topic,
+        topicId,
+        partition: partition.index,
+        reason: `corruption: ${slice.name} ${reason}`,
+        by: 'log',
+      };
+      for (const range of ranges) losses.push({ ...about, ...range });
+    }
+    logger.error({ slice: slice.name, reason, losses }, 'a slice cannot be read; its records are lost');
+    const settle = async () => {
+      await ledger.record(losses);
+      await partitionStore.save(changed);
+      await meta.write([{ key: metaKey('slice', slice.id), value: null }]);
+      await slices.quarantine(slice, `${slice.name}: ${reason}`);
+    };
+    settle().catch((error: unknown) => logger.error({ error }, 'a lost slice could not be put into quarantine'));
   }
 
   close(): Promise<void> {

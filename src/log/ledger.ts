@@ -5,7 +5,7 @@
 import { decode, encode } from 'cbor-x';
 import type { Clock } from '../env.ts';
 import { metaKey, metaRange, parseMetaKey } from '../store/keys.ts';
-import type { MetaStore } from '../store/meta.ts';
+import type { MetaOperation, MetaStore } from '../store/meta.ts';
 
 export interface Loss {
   readonly topic: string;
@@ -52,16 +52,15 @@ export class Ledger {
     this.totals.set(word, (this.totals.get(word) ?? 0) + loss.lastOffset - loss.firstOffset + 1);
   }
 
-  /** Resolves when the losses are durable. */
-  async record(losses: readonly Loss[]): Promise<void> {
-    if (losses.length === 0) return;
+  /** Resolves when the losses are durable, together with `more` (a link's cursor behind the loss). */
+  async record(losses: readonly Loss[], more: readonly MetaOperation[] = []): Promise<void> {
+    if (losses.length === 0 && more.length === 0) return;
     const time = this.#clock.now();
-    await this.#meta.write(
-      losses.map((loss) => {
-        this.#count(loss);
-        return { key: metaKey('ledger', this.#next++), value: encode({ v: VERSION, time, ...loss }) };
-      }),
-    );
+    const entries = losses.map((loss) => {
+      this.#count(loss);
+      return { key: metaKey('ledger', this.#next++), value: encode({ v: VERSION, time, ...loss }) };
+    });
+    await this.#meta.write([...entries, ...more]);
   }
 
   async *entries(): AsyncIterable<LedgerEntry> {

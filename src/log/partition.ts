@@ -20,6 +20,7 @@ import {
 import { compressBatch, encodeBatch, recordSizeBound } from '../wire/batch/record-encoder.ts';
 import { AppendGroup, type AppendQueue, type AppendTarget } from './append-queue.ts';
 import { type EpochStart, endOffsetForEpoch, raiseEpoch, trimEpochs } from './leader-epochs.ts';
+import type { OffsetRange } from './losses.ts';
 import { ProducerState } from './producer-state.ts';
 import type { LogReader } from './reader.ts';
 import { ReplicaSet } from './replica-set.ts';
@@ -474,6 +475,20 @@ export class LogPartition implements Partition, AppendTarget {
     this.segments.place(slice, run);
     this.segments.trim(this.logStartOffset);
     this.sizeBytes = this.segments.bytes;
+  }
+
+  /** A slice is lost: takes its segments out, raises the epoch. Returns the ranges that could be read until now. */
+  dropSlice(slice: Slice): OffsetRange[] {
+    const ranges: OffsetRange[] = [];
+    for (const { baseOffset, lastOffset } of this.segments.drop(slice)) {
+      if (lastOffset < this.logStartOffset) continue;
+      ranges.push({ firstOffset: Math.max(baseOffset, this.logStartOffset), lastOffset });
+    }
+    if (ranges.length === 0) return ranges;
+    this.epochs = raiseEpoch(this.epochs, this.logEndOffset);
+    this.sizeBytes = this.segments.bytes;
+    this.moveLogStart(this.segments.list[0]?.baseOffset ?? this.logEndOffset);
+    return ranges;
   }
 
   /** The topic is gone: everyone who waits is answered. */

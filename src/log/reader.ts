@@ -89,7 +89,14 @@ export class LogReader {
       const segment = segments.list[segments.find(next)];
       if (segment === undefined || segment.baseOffset >= upTo) break;
       const before = next;
-      const database = await this.#slices.acquire(segment.slice);
+      let database: Database;
+      try {
+        database = await this.#slices.acquire(segment.slice);
+      } catch (error) {
+        // Taken out of the log while we asked for it (retention, quarantine): what follows is still there.
+        if (segments.list.includes(segment)) throw error;
+        continue;
+      }
       try {
         for (const run of await this.#runs(partitionId, segment, database, next)) {
           if (run.baseOffset >= upTo || (bytes >= maxBytes && batches.length > 0)) break;

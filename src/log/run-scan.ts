@@ -6,7 +6,7 @@ import { asHeadwaterError } from '../errors.ts';
 import { batchKey } from '../store/keys.ts';
 import type { Database, Entry, Scanner } from '../store/store.ts';
 import { baseOffsetOf } from '../wire/batch/record-batch.ts';
-import { batchDamage, type DamagedRange } from './chunk-scan.ts';
+import { batchDamage, type DamagedRange, isCorruption } from './chunk-scan.ts';
 
 /** Entries of one step: small batches make many of them. */
 const STEP_ENTRIES = 512;
@@ -17,12 +17,6 @@ export interface RunBounds {
   /** First offset of the run that belongs to the reader's segment. */
   readonly baseOffset: number;
   readonly lastOffset: number;
-}
-
-/** LevelDB found bytes that cannot be what was written; any other failure may pass. */
-export function isCorruption(error: unknown): boolean {
-  const known = asHeadwaterError(error);
-  return known.code === 'STORE_FAILED' && /corrupt|checksum|bad block|truncated/i.test(known.message);
 }
 
 export class RunScan {

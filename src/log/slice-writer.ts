@@ -15,6 +15,7 @@ import {
 } from '../store/keys.ts';
 import type { MetaStore } from '../store/meta.ts';
 import type { Database } from '../store/store.ts';
+import { isCorruption } from './chunk-scan.ts';
 import { type Run, RunTable } from './run-table.ts';
 import { Slice, type Slices } from './slice.ts';
 import { type ChunkFill, closesChunk, needsNewChunk } from './slice-size.ts';
@@ -283,7 +284,12 @@ export class SliceWriter {
     const slice = this.#slice!;
     await this.#forcing;
     await this.#slices.close(slice).catch(() => {});
-    const database = await this.#slices.store.open(slice.name, this.#slices.databaseOptions());
+    const open = () => this.#slices.store.open(slice.name, this.#slices.databaseOptions());
+    const database = await open().catch(async (error: unknown) => {
+      if (!isCorruption(error)) throw error;
+      await this.#slices.store.repair(slice.name);
+      return open();
+    });
     this.#slices.adopt(slice, database);
     const batch = database.batch();
     await this.#eraseUnknown(database, (key) => batch.del(key));

@@ -2,10 +2,10 @@
  * A slice: one database holding a stretch of arrival time of all partitions. Opened when it is needed and closed when
  * others are needed more. Exactly one is written (slice-writer.ts); the others only read, moved from and removed.
  */
-import { HeadwaterError } from '../errors.ts';
+import { asHeadwaterError, HeadwaterError } from '../errors.ts';
 import { chunkRecordKey, sliceName } from '../store/keys.ts';
 import type { Database, DatabaseOptions, Store } from '../store/store.ts';
-import { readRuns } from './chunk-scan.ts';
+import { isCorruption, readRuns } from './chunk-scan.ts';
 import { RunTable } from './run-table.ts';
 
 export interface SliceOptions {
@@ -51,6 +51,8 @@ export class Slices {
   readonly store: Store;
   readonly options: SliceOptions;
   readonly all = new Map<number, Slice>();
+  /** A slice cannot be opened nor repaired: its owner takes its segments out and quarantines it. */
+  onUnreadable: (slice: Slice, reason: string) => void = () => {};
   #clock = 0;
   #open = 0;
   #closing = new Map<Slice, Promise<void>>();
@@ -100,12 +102,28 @@ export class Slices {
   async #openSlice(slice: Slice): Promise<Database> {
     try {
       await this.#closing.get(slice);
-      slice.database = await this.store.open(slice.name, { ...this.databaseOptions(), mustExist: true });
+      slice.database = await this.#openOrRepair(slice);
       this.#open++;
       this.#closeSurplus();
       return slice.database;
     } finally {
       slice.opening = null;
+    }
+  }
+
+  async #openOrRepair(slice: Slice): Promise<Database> {
+    const open = () => this.store.open(slice.name, { ...this.databaseOptions(), mustExist: true });
+    try {
+      return await open();
+    } catch (error) {
+      if (!isCorruption(error)) throw error;
+      try {
+        await this.store.repair(slice.name);
+        return await open();
+      } catch (second) {
+        if (isCorruption(second)) this.onUnreadable(slice, asHeadwaterError(error).message);
+        throw second;
+      }
     }
   }
 
