@@ -42,10 +42,22 @@ type Options = NonNullable<ParseArgsConfig['options']>;
 /** node:util's parseArgs with its errors as UsageErrors. */
 export function parse<const O extends Options>(args: readonly string[], options: O) {
   try {
-    return parseArgs({ args: [...args], options, allowPositionals: true, strict: true });
+    return parseArgs({ args: withNegativeValues(args, options), options, allowPositionals: true, strict: true });
   } catch (error) {
     throw new UsageError((error as Error).message.split('. To specify')[0]!);
   }
+}
+
+/** `--offset -5` as `--offset=-5`: no option of ours begins with a digit, so a word that does is the value. */
+function withNegativeValues(args: readonly string[], options: Options): string[] {
+  const words: string[] = [];
+  for (const word of args) {
+    const before = words.at(-1);
+    const takesValue = before?.startsWith('--') === true && options[before.slice(2)]?.type === 'string';
+    if (takesValue && /^-\d/.test(word)) words[words.length - 1] = `${before}=${word}`;
+    else words.push(word);
+  }
+  return words;
 }
 
 /** A whole number from an option. */
@@ -77,15 +89,22 @@ export function onePositional(positionals: readonly string[], what: string): str
 
 /** The reason of a failure in one line, without a stack. */
 export function reasonOf(error: unknown): string {
-  if (error instanceof HeadwaterError) return error.message;
+  if (error instanceof HeadwaterError) return refusedOf(error.cause) ?? error.message;
   if (error instanceof AggregateError && error.errors.length > 0) return reasonOf(error.errors[0]);
-  const { code, message, syscall } = error as NodeJS.ErrnoException & { address?: string; port?: number };
+  const refused = refusedOf(error);
+  if (refused !== null) return refused;
+  const { code, message, syscall } = error as NodeJS.ErrnoException;
   const { address, port } = error as { address?: string; port?: number };
-  if (code === 'ECONNREFUSED' && address !== undefined)
-    return `nothing listens on ${address}:${port}; is the broker running?`;
   if (code === 'EADDRINUSE') return `${address}:${port} is taken by another process; stop it, or listen elsewhere`;
   if (code === 'EACCES' && syscall === 'listen')
     return `this user may not listen on ${address}:${port}; ports below 1024 are the system's`;
   if (syscall === 'getaddrinfo') return `the host name cannot be resolved: ${message}`;
   return message || String(error);
+}
+
+function refusedOf(error: unknown): string | null {
+  const { code, address, port } = (error ?? {}) as { code?: string; address?: string; port?: number };
+  return code === 'ECONNREFUSED' && address !== undefined
+    ? `nothing listens on ${address}:${port}; is the broker running?`
+    : null;
 }
