@@ -163,7 +163,7 @@ async function copy(consumer: Consumer, io: Io, format: Format, until: Until): P
       const wanted = records.slice(0, until.max - printed);
       await io.write(Buffer.concat(wanted.map((record) => formatRecord(record, format, io.terminal))));
       printed += wanted.length;
-      if (until.group) await commit(consumer, wanted);
+      if (until.group) await commit(consumer, records.slice(wanted.length));
       if (printed >= until.max) return;
     } else if (clock.monotonic() - last >= until.timeoutMs) return;
     if (until.atEnd && consumer.positions().every(({ offset, highWatermark }) => offset >= highWatermark)) return;
@@ -171,9 +171,9 @@ async function copy(consumer: Consumer, io: Io, format: Format, until: Until): P
 }
 
 /** What was printed is what is committed: nothing is skipped when the group resumes. */
-async function commit(consumer: Consumer, records: readonly ConsumedRecord[]): Promise<void> {
+async function commit(consumer: Consumer, unprinted: readonly ConsumedRecord[]): Promise<void> {
   try {
-    await consumer.commit(nextOffsets(records));
+    await consumer.commit(nextOffsets(consumer.positions(), unprinted));
   } catch (error) {
     // The group is rebalancing: the next owner of the partition prints these records again.
     if (!(error instanceof UpstreamError) || !REBALANCING.has(error.kafka)) throw error;
@@ -183,15 +183,18 @@ async function commit(consumer: Consumer, records: readonly ConsumedRecord[]): P
 /** ILLEGAL_GENERATION, UNKNOWN_MEMBER_ID, REBALANCE_IN_PROGRESS. */
 const REBALANCING: ReadonlySet<number> = new Set([22, 25, 27]);
 
-/** What a group commits after these records: the offset after the last of each partition. */
+/**
+ * What a group commits: for each partition the first record that was read but not printed, else where reading goes on. A
+ * partition that gave nothing yet is committed too: whoever resumes starts there, not at what has arrived since.
+ */
 export function nextOffsets(
-  records: readonly ConsumedRecord[],
+  positions: readonly { topic: string; partition: number; offset: number }[],
+  unprinted: readonly { topic: string; partition: number; offset: number }[],
 ): { topic: string; partition: number; offset: number }[] {
-  const next = new Map<string, { topic: string; partition: number; offset: number }>();
-  for (const { topic, partition, offset } of records) {
-    next.set(`${topic}/${partition}`, { topic, partition, offset: offset + 1 });
-  }
-  return [...next.values()];
+  return positions.map(({ topic, partition, offset }) => {
+    const first = unprinted.find((record) => record.topic === topic && record.partition === partition);
+    return { topic, partition, offset: first?.offset ?? offset };
+  });
 }
 
 export interface Format {
