@@ -286,6 +286,7 @@ export class Delivery implements Target, CatchingUp {
       if (outgoing.state === 'releasing') outgoing.state = 'released';
     }
     this.pump();
+    for (const group of this.groups) group.pump();
   }
 
   detach(): void {

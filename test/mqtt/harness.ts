@@ -145,6 +145,15 @@ export class RawClient {
     await this.next('pingresp');
   }
 
+  /** Exactly `count` packets are there, and no more come before the answer to a PINGREQ. */
+  async quietAfter(count: number): Promise<void> {
+    this.send({ cmd: 'pingreq' });
+    while (!this.received.some((packet) => packet.cmd === 'pingresp')) await this.#turn();
+    const others = this.received.filter((packet) => packet.cmd !== 'pingresp');
+    if (others.length !== count) throw new Error(`${others.length} packets instead of ${count}`);
+    this.received.splice(0, this.received.length, ...others);
+  }
+
   async connect(options: Packet = {}): Promise<Packet> {
     this.send({
       cmd: 'connect',
