@@ -1,0 +1,232 @@
+/** All links of a broker: made from the configuration, with their policy, status and metrics. */
+import { readFile as readFileFromDisk } from 'node:fs/promises';
+import type { ClusterOptions } from '../client/cluster.ts';
+import type { Env, Timer } from '../env.ts';
+import { HeadwaterError } from '../errors.ts';
+import type { Ledger } from '../log/ledger.ts';
+import type { Log } from '../log/types.ts';
+import type { Logger } from '../logger.ts';
+import type { Metrics } from '../metrics.ts';
+import type { MetaStore } from '../store/meta.ts';
+import { KafkaLink, type KafkaLinkOptions } from './kafka-link.ts';
+import { linkMetrics } from './link-metrics.ts';
+import { isOpen, LinkBudget, type WindowMatcher, windowMatcher } from './policy.ts';
+import type { LinkSettings, LinkStatus } from './settings.ts';
+
+const POLICY_INTERVAL_MS = 1_000;
+/** Sync links show as brokers with these ids in Metadata. */
+const REPLICA_ID_BASE = 1_000;
+
+export interface LinksDependencies {
+  readonly env: Env;
+  readonly logger: Logger;
+  readonly metrics: Metrics;
+  readonly log: Log;
+  readonly meta: MetaStore;
+  readonly ledger: Pick<Ledger, 'record'>;
+  /** `broker.id`. */
+  readonly broker: string;
+  /** 0 to 9. */
+  priorityOf(topic: string): number;
+  readonly readFile?: (path: string) => Promise<Buffer>;
+  readonly replicaMaxLagMs?: number;
+}
+
+interface Running {
+  readonly link: KafkaLink;
+  settings: LinkSettings;
+  window: WindowMatcher;
+  readonly budget: LinkBudget;
+  paused: boolean;
+}
+
+export class Links {
+  readonly #dependencies: LinksDependencies;
+  readonly #sections: ReadonlyMap<string, LinkSettings>;
+  readonly #running = new Map<string, Running>();
+  #timer: Timer | null = null;
+
+  constructor(sections: ReadonlyMap<string, LinkSettings>, dependencies: LinksDependencies) {
+    this.#sections = sections;
+    this.#dependencies = dependencies;
+  }
+
+  /** Rejects for a configuration that cannot work (a file that is not there), not for an upstream that is not. */
+  async start(): Promise<void> {
+    const { env, metrics } = this.#dependencies;
+    const countersOf = linkMetrics(metrics, () => this.status());
+    let index = 0;
+    for (const [name, settings] of this.#sections) {
+      index++;
+      if (settings.type !== 'kafka') continue;
+      const options = await this.#optionsOf(name, settings, REPLICA_ID_BASE + index);
+      const budget = new LinkBudget(this.#dependencies.meta, name, env.clock);
+      await budget.load();
+      const link = new KafkaLink(options, {
+        ...this.#dependencies,
+        counters: countersOf(name),
+        spent: (bytes) => budget.spend(bytes),
+      });
+      const running = {
+        link,
+        settings,
+        window: await windowMatcher(settings.windows),
+        budget,
+        paused: settings.paused,
+      };
+      this.#running.set(name, running);
+      this.#applyPolicy(running);
+      await link.start();
+    }
+    this.#timer = env.clock.every(POLICY_INTERVAL_MS, () => {
+      for (const running of this.#running.values()) this.#applyPolicy(running);
+    });
+  }
+
+  #applyPolicy({ link, settings, window, budget, paused }: Running): void {
+    const now = this.#dependencies.env.clock.now();
+    link.applyPolicy({
+      bytesPerSecond: settings['max.bytes.per.second'],
+      liveShare: settings['live.share.percent'] / 100,
+      open:
+        !paused && isOpen(window, now) && budget.allows(settings['budget.day.bytes'], settings['budget.month.bytes']),
+    });
+  }
+
+  async #optionsOf(name: string, settings: LinkSettings, replicaId: number): Promise<KafkaLinkOptions> {
+    const { broker } = this.#dependencies;
+    return {
+      name,
+      broker,
+      cluster: await this.#clusterOptions(name, settings),
+      topics: settings.topics,
+      rename: settings.rename,
+      acks: settings.acks === '1' ? 1 : -1,
+      partitioner: settings.partitioner,
+      partitions: settings['num.partitions'],
+      replicationFactor: settings['replication.factor'],
+      replicaId: settings.replicas === 'sync' ? replicaId : null,
+      replicaMaxLagMs: this.#dependencies.replicaMaxLagMs ?? 30_000,
+      maxRequestBytes: settings['max.request.size'],
+      maxRequests: settings['max.in.flight.requests.per.connection'],
+      requestTimeoutMs: settings['request.timeout.ms'],
+      backoffBaseMs: settings['retry.backoff.ms'],
+      backoffMaxMs: settings['retry.backoff.max.ms'],
+    };
+  }
+
+  async #clusterOptions(name: string, settings: LinkSettings): Promise<ClusterOptions> {
+    const readFile = this.#dependencies.readFile ?? readFileFromDisk;
+    const read = async (setting: 'ssl.ca.file' | 'ssl.certificate.file' | 'ssl.key.file' | 'password.file') => {
+      const path = settings[setting];
+      if (path === null) return undefined;
+      try {
+        return await readFile(path);
+      } catch (cause) {
+        const reason = cause instanceof Error ? cause.message : String(cause);
+        throw new HeadwaterError('INVALID_CONFIG', `links.${name}.${setting}: ${reason}`, { cause });
+      }
+    };
+    const protocol = settings['security.protocol'];
+    const encrypted = protocol === 'SSL' || protocol === 'SASL_SSL';
+    const withLogin = protocol.startsWith('SASL');
+    const password = (await read('password.file'))?.toString('utf8').split(/\r?\n/, 1)[0] ?? settings.password ?? '';
+    return {
+      bootstrap: settings['bootstrap.servers'].join(','),
+      clientId: settings['client.id'] ?? `headwater-${this.#dependencies.broker}-${name}`,
+      requestTimeoutMs: settings['request.timeout.ms'],
+      connectTimeoutMs: Math.min(settings['request.timeout.ms'], 10_000),
+      tls: encrypted
+        ? {
+            ca: await read('ssl.ca.file'),
+            cert: await read('ssl.certificate.file'),
+            key: await read('ssl.key.file'),
+          }
+        : undefined,
+      sasl: withLogin
+        ? { mechanism: settings['sasl.mechanism'], username: settings.username ?? '', password }
+        : undefined,
+    };
+  }
+
+  #find(name: string): Running {
+    const running = this.#running.get(name);
+    if (running !== undefined) return running;
+    const known = [...this.#running.keys()].join(', ') || 'none';
+    throw new HeadwaterError('INVALID_CONFIG', `there is no link "${name}"; configured: ${known}`);
+  }
+
+  pause(name: string, paused: boolean): LinkStatus {
+    const running = this.#find(name);
+    running.paused = paused;
+    this.#applyPolicy(running);
+    return this.#statusOf(running);
+  }
+
+  /** Takes what may change at run time from a reloaded configuration. */
+  async update(sections: ReadonlyMap<string, LinkSettings>): Promise<void> {
+    for (const [name, settings] of sections) {
+      const running = this.#running.get(name);
+      if (running === undefined) continue;
+      if (running.settings.paused !== settings.paused) running.paused = settings.paused;
+      running.settings = settings;
+      running.window = await windowMatcher(settings.windows);
+      this.#applyPolicy(running);
+    }
+  }
+
+  status(): LinkStatus[] {
+    return [...this.#running.values()].map((running) => this.#statusOf(running));
+  }
+
+  #statusOf({ link, settings, paused, window, budget }: Running): LinkStatus {
+    const now = this.#dependencies.env.clock.now();
+    let backlogRecords = 0;
+    let backlogBytes = 0;
+    let oldest = Number.POSITIVE_INFINITY;
+    const partitions: LinkStatus['partitions'][number][] = [];
+    for (const partition of link.partitions.values()) {
+      backlogRecords += partition.backlogRecords;
+      backlogBytes += partition.backlogBytes;
+      oldest = Math.min(oldest, partition.oldestTimestamp() ?? Number.POSITIVE_INFINITY);
+      partitions.push({
+        topic: partition.partition.topic.name,
+        partition: partition.partition.index,
+        nextOffset: partition.nextOffset,
+        logEndOffset: partition.partition.logEndOffset,
+        state: partition.state,
+        upstreamTopic: partition.upstreamTopic,
+        upstreamPartition: partition.upstreamPartition,
+        error: partition.lastError,
+      });
+    }
+    const { recordsPerSecond, bytesPerSecond } = link.rates();
+    const closed = !paused && link.state === 'paused';
+    const why = isOpen(window, now) ? (budget.spentUp ? 'the byte budget is used up' : null) : 'outside its windows';
+    return {
+      name: link.name,
+      type: 'kafka',
+      state: closed ? 'waiting' : link.state,
+      target: settings['bootstrap.servers'].join(','),
+      backlogRecords,
+      backlogBytes,
+      oldestUnsentAgeMs: Number.isFinite(oldest) ? Math.max(0, now - oldest) : null,
+      recordsPerSecond,
+      bytesPerSecond,
+      etaMs: backlogBytes === 0 ? 0 : bytesPerSecond > 1 ? Math.round((backlogBytes / bytesPerSecond) * 1000) : null,
+      resends: link.counters.resends.value,
+      duplicatesAvoided: link.counters.avoided.value,
+      lostRecords: link.counters.lost.value,
+      lastError: closed ? why : link.lastError,
+      partitions,
+    };
+  }
+
+  async stop(): Promise<void> {
+    this.#timer?.cancel();
+    for (const { link, budget } of this.#running.values()) {
+      await link.stop();
+      await budget.flush();
+    }
+  }
+}

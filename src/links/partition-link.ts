@@ -1,0 +1,577 @@
+/**
+ * One partition on its way upstream. Exactly once, at each instant (docs/links.md has the long form):
+ *
+ * - A producer id is durable in the cursor before the first batch bears it.
+ * - Position moves only with an acknowledgement, in order; the cursor on disk follows in intervals. A crash therefore
+ *   resumes at or before what upstream has, never after.
+ * - After a start, and after a connection was lost with batches on their way, nothing is sent until upstream's own last
+ *   batch of ours was read (evidence.ts): the position moves to exactly there, whatever upstream still remembers.
+ * - A batch that failed is sent again with the same bytes and sequence, after all batches behind it were answered; those that
+ *   were stored meanwhile are dropped by upstream as copies (at most five are ever on their way, as many as it knows).
+ */
+import type { Connection } from '../client/connection.ts';
+import { UpstreamError } from '../client/error.ts';
+import { asHeadwaterError, type HeadwaterError } from '../errors.ts';
+import type { Partition } from '../log/types.ts';
+import {
+  addToSequence,
+  baseOffsetOf,
+  isControl,
+  isTransactional,
+  lastOffsetDeltaOf,
+  maxTimestampOf,
+  nextOffsetOf,
+  producerIdOf,
+} from '../wire/batch/record-batch.ts';
+import { kafkaErrorName } from '../wire/kafka/errors.ts';
+import { backoffMs } from './backoff.ts';
+import type { Cursor } from './cursor.ts';
+import { classifyError } from './error-class.ts';
+import { type EdgeLog, type Forwarded, type Located, locate, locateFresh } from './evidence.ts';
+import type { LinkContext } from './link-context.ts';
+import { encodeAgain, needsEncoding, type Outgoing, toOutgoing } from './outgoing.ts';
+import { mayMove, type PartitionState } from './partition-states.ts';
+import type { BatchResult, Sender, SendingPartition } from './sender.ts';
+import { hashedPartition } from './topic-selection.ts';
+import type { Leader } from './upstream.ts';
+
+/** Kafka remembers the last five batches of a producer (section 5 of the protocol facts). */
+const IN_FLIGHT_MAX = 5;
+/** A partition with less than this to send is at the end of its log. */
+const LIVE_BYTES = 128 * 1024;
+const READ_MIN_BYTES = 16 * 1024;
+const READ_MAX_BYTES = 256 * 1024;
+
+type Failure =
+  | { readonly kind: 'lost'; readonly error: HeadwaterError }
+  | { readonly kind: 'refused'; readonly result: BatchResult; readonly outgoing: Outgoing };
+
+export class PartitionLink implements SendingPartition {
+  readonly partition: Partition;
+  readonly upstreamTopic: string;
+  upstreamPartition: number;
+  readonly priority: number;
+  readonly #context: LinkContext;
+  #state: PartitionState = 'idle';
+  #cursor: Cursor | null = null;
+  /** Read, in order, not sent yet. */
+  #prepared: Outgoing[] = [];
+  #preparedBytes = 0;
+  /** Sent, in order, not acknowledged yet. */
+  #inFlight: Outgoing[] = [];
+  /** The offset and the sequence of what is read next. */
+  #readOffset = 0;
+  #readSequence = 0;
+  #reading = false;
+  /** A read that was under way when the position changed is void. */
+  #generation = 0;
+  #mustLocate = true;
+  /** Times that upstream refused our sequence since the last acknowledgement. */
+  #sequenceRefusals = 0;
+  #failure: Failure | null = null;
+  #attempts = 0;
+  #sender: Sender | null = null;
+  #wakeLoop: (() => void) | null = null;
+  #highestSent = -1;
+  #replica: ReturnType<Partition['addReplica']> | null = null;
+  /** Why it does not go on, for people. */
+  lastError: string | null = null;
+  #oldest: { offset: number; timestamp: number } | null = null;
+  #peeking = false;
+
+  constructor(context: LinkContext, partition: Partition, upstreamTopic: string, priority: number) {
+    this.#context = context;
+    this.partition = partition;
+    this.upstreamTopic = upstreamTopic;
+    this.upstreamPartition = partition.index;
+    this.priority = priority;
+  }
+
+  get state(): PartitionState {
+    return this.#state;
+  }
+
+  get name(): string {
+    return `${this.partition.topic.name}-${this.partition.index}`;
+  }
+
+  /** Everything below it is upstream. */
+  get nextOffset(): number {
+    return this.#cursor?.offset ?? this.partition.logStartOffset;
+  }
+
+  get backlogRecords(): number {
+    return Math.max(0, this.partition.logEndOffset - Math.max(this.nextOffset, this.partition.logStartOffset));
+  }
+
+  /** An estimate: the log's bytes in proportion. */
+  get backlogBytes(): number {
+    const stored = this.partition.logEndOffset - this.partition.logStartOffset;
+    return stored <= 0 ? 0 : Math.round((this.partition.sizeBytes * this.backlogRecords) / stored);
+  }
+
+  get live(): boolean {
+    return this.backlogBytes <= LIVE_BYTES;
+  }
+
+  #move(to: PartitionState): void {
+    if (!mayMove(this.#state, to)) throw new TypeError(`partition ${this.name}: ${this.#state} may not become ${to}`);
+    this.#state = to;
+  }
+
+  start(): void {
+    this.#cursor = this.#context.cursors.get(this.partition.topic.id, this.partition.index) ?? null;
+    if (this.#context.replicaId !== null) {
+      this.#replica = this.partition.addReplica(this.#context.replicaId, this.#context.replicaMaxLagMs);
+      if (this.#cursor !== null) this.#replica.advance(this.#cursor.offset);
+    }
+    this.partition.wait(this);
+    void this.#run();
+  }
+
+  /** New records, or a high watermark that moved. */
+  wake(): void {
+    if (this.#state === 'sending') this.#fill();
+  }
+
+  stop(): void {
+    if (this.#state === 'stopped') return;
+    this.#move('stopped');
+    this.partition.cancelWait(this);
+    this.#replica?.remove();
+    this.#dropUnsent();
+    this.#wakeLoop?.();
+  }
+
+  get #stopped(): boolean {
+    return this.#state === 'stopped';
+  }
+
+  // The life of the partition: connect, locate, send until something fails, settle, pause, again
+
+  async #run(): Promise<void> {
+    while (!this.#stopped) {
+      if (this.#state !== 'connecting') this.#move('connecting');
+      try {
+        const leader = await this.#context.connect(this);
+        if (this.#stopped) return;
+        if (this.#mustLocate || this.#cursor === null) {
+          this.#move('locating');
+          await this.#context.locating(() => this.#locate(leader));
+          if (this.#stopped) return;
+        }
+        await this.#sendUntilFailure(leader.connection);
+      } catch (error) {
+        if (this.#stopped) return;
+        this.#note(asHeadwaterError(error));
+        const blocked = error instanceof UpstreamError && classifyError(error.kafka) === 'blocked';
+        this.#move(blocked ? 'blocked' : 'backing-off');
+      }
+      if (this.#stopped) return;
+      if (this.#state === 'backing-off' || this.#state === 'blocked') await this.#pause();
+    }
+  }
+
+  #note(error: HeadwaterError): void {
+    this.lastError = error.message;
+    if (error.code === 'INTERNAL') {
+      this.#context.logger.error(
+        { err: error.cause ?? error, partition: this.name },
+        'a link failed in a way it should not',
+      );
+    } else this.#context.logger.debug({ partition: this.name, reason: error.message }, 'a link has to try again');
+  }
+
+  #pause(): Promise<void> {
+    const { env, settings } = this.#context;
+    const base = this.#state === 'blocked' ? settings.backoffMaxMs : settings.backoffBaseMs;
+    const ms = backoffMs(this.#attempts++, base, settings.backoffMaxMs, env.random.unit());
+    return this.#until((done) => {
+      const timer = env.clock.after(ms, done);
+      return () => timer.cancel();
+    });
+  }
+
+  /** Resolves when `begin`'s `done` is called, or by `stop`. */
+  #until(begin: (done: () => void) => () => void): Promise<void> {
+    return new Promise((resolve) => {
+      const done = (): void => {
+        this.#wakeLoop = null;
+        cancel();
+        resolve();
+      };
+      this.#wakeLoop = done;
+      let cancel = (): void => {};
+      cancel = begin(done);
+    });
+  }
+
+  async #sendUntilFailure(connection: Connection): Promise<void> {
+    this.#move('sending');
+    this.#failure = null;
+    this.#generation++;
+    this.#readOffset = this.#cursor!.offset;
+    this.#readSequence = this.#cursor!.sequence;
+    const sender = this.#context.senderOf(connection);
+    this.#sender = sender;
+    sender.attach(this);
+    await this.#until((done) => {
+      if (connection.closed) done();
+      else this.#fill();
+      return () => {};
+    });
+    sender.detach(this);
+    this.#sender = null;
+    if (this.#state === 'sending') this.#leaveSending();
+  }
+
+  /** The connection ended with nothing on its way: nothing is in doubt. */
+  #leaveSending(): void {
+    this.#dropUnsent();
+    this.#move('settling');
+    this.#move('connecting');
+  }
+
+  disconnected(error: HeadwaterError): void {
+    if (this.#state !== 'sending' || this.#inFlight.length > 0) return;
+    this.lastError = error.message;
+    this.#wakeLoop?.();
+  }
+
+  // Position
+
+  async #locate(leader: Leader): Promise<void> {
+    const { partition } = this;
+    if (this.#context.broker !== null) {
+      const { broker } = this.#context;
+      this.upstreamPartition = hashedPartition(
+        broker,
+        partition.topic.name,
+        partition.index,
+        leader.topic.partitions.length,
+      );
+    }
+    const upstream = this.#context.upstream.reader(leader, this.upstreamPartition);
+    const edge = this.#edgeLog();
+    const kept = this.#cursor;
+    const elsewhere =
+      kept !== null && (kept.upstreamTopic !== this.upstreamTopic || kept.upstreamPartition !== this.upstreamPartition);
+    const replaced =
+      kept !== null &&
+      (kept.clusterId !== leader.clusterId || kept.upstreamTopicId !== leader.topic.id) &&
+      kept.upstreamTopicId !== '';
+    if (kept === null) {
+      const found = await locateFresh(edge, upstream);
+      await this.#adopt(found, leader, null);
+    } else if (elsewhere || replaced) {
+      // Another topic has nothing of ours under these sequences: go on from the cursor as a new producer.
+      const { end } = await upstream.range();
+      const { offset } = kept;
+      await this.#adopt(
+        { kind: 'diverged', offset, sequence: offset % 2_147_483_648, upstreamNext: end },
+        leader,
+        null,
+      );
+    } else {
+      const found = await locate(kept, edge, upstream);
+      // The same place twice, and upstream refuses our sequence: it must be a new producer.
+      const renew = found.kind === 'diverged' || (found.kind === 'confirmed' && this.#sequenceRefusals > 1);
+      await this.#adopt(found, leader, renew ? null : kept);
+    }
+    this.#mustLocate = false;
+    await this.#skipLost();
+  }
+
+  /** Takes a position as ours; `producer` null: under a new producer id. Durable before anything is sent. */
+  async #adopt(found: Located, leader: Leader, producer: Cursor | null): Promise<void> {
+    if (found.kind !== 'confirmed') {
+      const { kind, offset } = found;
+      this.#context.logger.info({ partition: this.name, kind, offset }, 'position taken from what upstream holds');
+    }
+    const identity =
+      producer === null
+        ? await this.#context.upstream.newProducer()
+        : { id: producer.producerId, epoch: producer.producerEpoch };
+    if (this.#stopped) return;
+    if (this.#cursor !== null && found.offset > this.#cursor.offset) {
+      this.#context.counters.avoided.value += found.offset - this.#cursor.offset;
+    }
+    this.#setCursor({
+      offset: found.offset,
+      sequence: found.sequence,
+      producerId: identity.id,
+      producerEpoch: identity.epoch,
+      upstreamNext: found.upstreamNext,
+      upstreamTopic: this.upstreamTopic,
+      upstreamPartition: this.upstreamPartition,
+      upstreamTopicId: leader.topic.id,
+      clusterId: leader.clusterId,
+    });
+    await this.#context.cursors.flush();
+  }
+
+  #setCursor(cursor: Cursor): void {
+    this.#cursor = cursor;
+    this.#context.cursors.set(this.partition.topic.id, this.partition.index, cursor);
+    this.#replica?.advance(cursor.offset);
+  }
+
+  /** What retention removed before it was sent goes to the ledger, in one write with the cursor. */
+  async #skipLost(): Promise<void> {
+    const cursor = this.#cursor;
+    const { topic, index, logStartOffset } = this.partition;
+    if (cursor === null || cursor.offset >= logStartOffset) return;
+    this.#setCursor({ ...cursor, offset: logStartOffset });
+    const loss = {
+      topic: topic.name,
+      topicId: topic.id,
+      partition: index,
+      firstOffset: cursor.offset,
+      lastOffset: logStartOffset - 1,
+      reason: 'retention: removed before it was sent upstream',
+    };
+    await this.#context.recordLoss(loss);
+  }
+
+  #edgeLog(): EdgeLog {
+    const { partition } = this;
+    return {
+      start: partition.logStartOffset,
+      end: this.#sendableEnd(),
+      read: async (offset, maxBytes) => {
+        const { batches, nextOffset } = await partition.read({ from: offset, upTo: this.#sendableEnd(), maxBytes });
+        return { batches: await this.#forwarded(batches), nextOffset };
+      },
+      offsetForTimestamp: async (timestamp) => (await partition.offsetForTimestamp(timestamp))?.offset ?? null,
+    };
+  }
+
+  // Reading
+
+  /**
+   * Where sending must stop. A replica (a sync link) is what the high watermark waits for, so it reads beyond it;
+   * transactions that are still open stay here in both cases.
+   */
+  #sendableEnd(): number {
+    const { partition } = this;
+    if (this.#replica === null) return partition.lastStableOffset;
+    return partition.lastStableOffset < partition.highWatermark ? partition.lastStableOffset : partition.logEndOffset;
+  }
+
+  /** Without control batches and aborted transactions; those that Kafka would not take are encoded again. */
+  async #forwarded(batches: readonly Uint8Array[]): Promise<Forwarded[]> {
+    const forwarded: Forwarded[] = [];
+    for (const source of batches) {
+      if (isControl(source) || this.#isAborted(source)) continue;
+      const batch = needsEncoding(source) ? await encodeAgain(source) : source;
+      if (batch !== null) forwarded.push({ source, batch, count: lastOffsetDeltaOf(batch) + 1 });
+    }
+    return forwarded;
+  }
+
+  #isAborted(batch: Uint8Array): boolean {
+    if (!isTransactional(batch)) return false;
+    const base = baseOffsetOf(batch);
+    return this.partition
+      .abortedTransactions(base, nextOffsetOf(batch))
+      .some((one) => one.producerId === producerIdOf(batch) && one.firstOffset <= base && base < one.lastOffset);
+  }
+
+  /** Reads ahead while memory and the state allow. */
+  #fill(): void {
+    const context = this.#context;
+    const end = this.#sendableEnd();
+    if (this.#state !== 'sending' || this.#reading || this.#readOffset >= end) return;
+    const { live } = this;
+    const readBytes = context.readBytes(READ_MIN_BYTES, READ_MAX_BYTES);
+    if (this.#preparedBytes >= readBytes || !context.maySend()) return;
+    if (!context.memory.take(readBytes, live)) {
+      context.memory.whenFree(live, this.priority, () => this.#fill());
+      return;
+    }
+    this.#reading = true;
+    void this.#read(end, readBytes);
+  }
+
+  async #read(end: number, readBytes: number): Promise<void> {
+    const generation = this.#generation;
+    let bytes = 0;
+    try {
+      const { batches, nextOffset } = await this.partition.read({
+        from: this.#readOffset,
+        upTo: end,
+        maxBytes: readBytes,
+      });
+      const forwarded = await this.#forwarded(batches);
+      if (generation === this.#generation && this.#state === 'sending') {
+        bytes = this.#prepare(forwarded);
+        this.#readOffset = Math.max(nextOffset, this.#readOffset);
+        this.#skipTo(this.#readOffset);
+      }
+    } catch (error) {
+      if (generation === this.#generation && this.#state === 'sending') this.#readFailed(asHeadwaterError(error));
+    }
+    this.#context.memory.adjust(bytes - readBytes);
+    this.#reading = false;
+    if (this.#prepared.length > 0) this.#sender?.offer(this);
+    this.#fill();
+  }
+
+  #prepare(forwarded: readonly Forwarded[]): number {
+    const { producerId: id, producerEpoch: epoch } = this.#cursor!;
+    let bytes = 0;
+    for (const { source, batch } of forwarded) {
+      const outgoing = toOutgoing(source, batch, { id, epoch }, this.#readSequence);
+      this.#readSequence = addToSequence(this.#readSequence, outgoing.count);
+      this.#prepared.push(outgoing);
+      bytes += outgoing.bytes;
+    }
+    this.#preparedBytes += bytes;
+    return bytes;
+  }
+
+  /** Batches that are not for upstream move the position when nothing is due before them. */
+  #skipTo(offset: number): void {
+    if (this.#prepared.length > 0 || this.#inFlight.length > 0 || this.#cursor === null) return;
+    if (offset > this.#cursor.offset) this.#setCursor({ ...this.#cursor, offset });
+  }
+
+  /** Retention may have overtaken us: that is found when the position is taken again. */
+  #readFailed(error: HeadwaterError): void {
+    this.#failure ??= { kind: 'lost', error };
+    this.#settle();
+  }
+
+  // Sending, as the sender sees it
+
+  peek(): Outgoing | null {
+    if (this.#state !== 'sending' || this.#inFlight.length >= IN_FLIGHT_MAX) return null;
+    return this.#prepared[0] ?? null;
+  }
+
+  sent(): Outgoing {
+    const outgoing = this.#prepared.shift()!;
+    this.#preparedBytes -= outgoing.bytes;
+    this.#inFlight.push(outgoing);
+    if (outgoing.nextOffset <= this.#highestSent) this.#context.counters.resends.value += 1;
+    else this.#highestSent = outgoing.nextOffset;
+    return outgoing;
+  }
+
+  answered(outgoing: Outgoing, result: BatchResult): void {
+    const index = this.#inFlight.indexOf(outgoing);
+    if (index < 0) return;
+    this.#inFlight.splice(index, 1);
+    this.#context.memory.give(outgoing.bytes);
+    if (result.code !== 0) this.#failure ??= { kind: 'refused', result, outgoing };
+    if (this.#failure !== null) {
+      this.#settle();
+      return;
+    }
+    this.#acknowledged(outgoing, result.baseOffset);
+    if (this.#state === 'stopped') return;
+    if (this.#prepared.length > 0) this.#sender?.offer(this);
+    this.#fill();
+  }
+
+  lost(outgoing: Outgoing, error: HeadwaterError): void {
+    const index = this.#inFlight.indexOf(outgoing);
+    if (index < 0) return;
+    this.#inFlight.splice(index, 1);
+    this.#context.memory.give(outgoing.bytes);
+    this.#mustLocate = true;
+    this.#failure ??= { kind: 'lost', error };
+    this.#settle();
+  }
+
+  #acknowledged(outgoing: Outgoing, baseOffset: number): void {
+    const cursor = this.#cursor!;
+    this.#attempts = 0;
+    this.#sequenceRefusals = 0;
+    this.lastError = null;
+    // Batches behind it that were skipped need no answer.
+    const last = this.#inFlight.length === 0 && this.#prepared.length === 0;
+    const offset = last ? Math.max(outgoing.nextOffset, this.#readOffset) : outgoing.nextOffset;
+    const stored = baseOffset + outgoing.count;
+    if (stored <= cursor.upstreamNext) this.#context.counters.avoided.value += outgoing.count;
+    this.#setCursor({
+      ...cursor,
+      offset,
+      sequence: addToSequence(outgoing.sequence, outgoing.count),
+      upstreamNext: Math.max(cursor.upstreamNext, stored),
+    });
+    this.#context.delivered(outgoing.count, outgoing.bytes);
+  }
+
+  /** What was read and not sent goes; it is read again from the cursor. */
+  #dropUnsent(): void {
+    this.#generation++;
+    this.#sender?.withdraw(this);
+    this.#context.memory.give(this.#preparedBytes);
+    this.#prepared = [];
+    this.#preparedBytes = 0;
+  }
+
+  /** A batch failed: nothing more goes out; once all are answered the failure decides how to go on. */
+  #settle(): void {
+    if (this.#state === 'sending') {
+      this.#move('settling');
+      this.#dropUnsent();
+    }
+    if (this.#state !== 'settling' || this.#inFlight.length > 0) return;
+    const failure = this.#failure!;
+    this.#failure = null;
+    this.#decide(failure);
+    this.#wakeLoop?.();
+  }
+
+  #decide(failure: Failure): void {
+    if (failure.kind === 'lost') {
+      this.#note(failure.error);
+      this.#mustLocate = true;
+      this.#move('backing-off');
+      return;
+    }
+    const { code, message } = failure.result;
+    const name = kafkaErrorName(code);
+    this.lastError = `${this.upstreamTopic}-${this.upstreamPartition}: ${name}${message === null ? '' : `: ${message}`}`;
+    this.#context.counters.refused(name);
+    const kind = classifyError(code);
+    this.#context.logger.warn({ partition: this.name, error: name, kind }, 'upstream refused a batch');
+    if (kind === 'locate') {
+      this.#mustLocate = true;
+      this.#sequenceRefusals++;
+    }
+    if (kind === 'refresh') this.#context.upstream.invalidate(this.upstreamTopic);
+    this.#move(kind === 'blocked' || kind === 'too-large' ? 'blocked' : 'backing-off');
+  }
+
+  // For people
+
+  /** When the oldest record that is not upstream yet was written, milliseconds since 1970; null: none, or not known yet. */
+  oldestTimestamp(): number | null {
+    if (this.backlogRecords === 0) return null;
+    const head = this.#inFlight[0] ?? this.#prepared[0];
+    if (head !== undefined) return head.timestamp;
+    if (this.#oldest !== null && this.#oldest.offset >= this.nextOffset) return this.#oldest.timestamp;
+    void this.#peekOldest();
+    return this.#oldest?.timestamp ?? null;
+  }
+
+  async #peekOldest(): Promise<void> {
+    if (this.#peeking) return;
+    this.#peeking = true;
+    try {
+      const from = Math.max(this.nextOffset, this.partition.logStartOffset);
+      const { batches } = await this.partition.read({ from, upTo: this.partition.logEndOffset, maxBytes: 1 });
+      const [batch] = batches;
+      if (batch !== undefined) {
+        this.#oldest = { offset: nextOffsetOf(batch), timestamp: maxTimestampOf(batch) };
+      }
+    } catch {
+      // Only for display: the sending path reports what cannot be read.
+    } finally {
+      this.#peeking = false;
+    }
+  }
+}
