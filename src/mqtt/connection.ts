@@ -90,6 +90,11 @@ export class Connection implements Link {
     this.#lastPacketAt = context.tick.now;
     stream.on('data', (chunk: Buffer) => {
       context.counters.bytesIn.value += chunk.length;
+      // [MQTT-3.1.0-1] What does not begin as CONNECT is not waited for, however long it claims to be.
+      if (this.#state === 'new' && this.#parser.pendingBytes === 0 && chunk[0]! >> 4 !== TYPE.CONNECT) {
+        this.fail(protocolError('the first packet is not CONNECT'));
+        return;
+      }
       this.#parser.push(chunk);
       this.process();
     });
