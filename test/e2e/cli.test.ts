@@ -36,9 +36,9 @@ describe('the command line', () => {
   it('topics: create, list, describe, alter, delete', async () => {
     await ok(['topics', 'create', 'life', '--partitions', '2', '--config', 'retention.ms=3600000']);
     expect(await ok(['topics', 'list'])).toMatch(/^TOPIC +PARTITIONS +RECORDS\nlife +2 +0\n/);
-    expect(await json(['topics', 'list'])).toEqual([
+    expect(await json(['topics', 'list'])).toContainEqual(
       expect.objectContaining({ name: 'life', partitions: 2, records: 0 }),
-    ]);
+    );
     await ok([
       'topics',
       'alter',
@@ -56,7 +56,7 @@ describe('the command line', () => {
     expect(described!.configs).toContainEqual(expect.objectContaining({ name: 'retention.ms', value: '604800000' }));
     expect(await ok(['topics', 'describe', 'life'])).toMatch(/partitions: 3.*compression\.type=gzip/s);
     await ok(['topics', 'delete', 'life']);
-    expect(await json(['topics', 'list'])).toEqual([]);
+    expect(await ok(['topics', 'list'])).not.toContain('life');
   });
 
   it('produce and consume: lines, keys, headers, compression, the end, JSON', async () => {
