@@ -113,6 +113,7 @@ export function checkConfig(given: unknown, base: string): Config {
 
 export async function loadConfig(file: string): Promise<Config> {
   const source = readFileSync(file, 'utf8');
-  const { parse } = await import('yaml');
+  const yaml = await import('yaml');
+  const { parse } = 'default' in yaml ? (yaml.default as typeof yaml) : yaml; // as bundled, as installed
   return checkConfig(parse(source), dirname(resolve(file)));
 }

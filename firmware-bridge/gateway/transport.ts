@@ -20,7 +20,7 @@ const MAX_UNSENT = 16_384;
 
 /** A serial port by the `serialport` package, which is loaded when the first one is opened. */
 export const openSerial: OpenTransport = async (path, baudRate, { onData, onClose }) => {
-  const { SerialPort } = await import('serialport');
+  const { SerialPort } = (await import('serialport')).default;
   const port = new SerialPort({ path, baudRate, autoOpen: false, lock: true });
   await new Promise<void>((resolve, reject) => port.open((error) => (error ? reject(error) : resolve())));
   let isClosed = false;

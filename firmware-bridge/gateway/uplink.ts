@@ -89,13 +89,14 @@ export class Uplink {
 
   async #connect(): Promise<void> {
     const { url, clientId, username, password, statusTopic, log } = this.#options;
-    const { connect } = await import('mqtt');
+    const { default: mqtt } = await import('mqtt');
     if (this.#isStopped) return;
     const options: IClientOptions = {
       protocolVersion: 5,
       clientId,
       clean: true,
       reconnectPeriod: 0,
+      writeCache: false, // a table of all packet ids would cost 14 MB
       connectTimeout: ATTEMPT_MS,
       keepalive: 15,
       resubscribe: false,
@@ -104,7 +105,7 @@ export class Uplink {
     };
     if (username !== undefined) options.username = username;
     if (password !== undefined) options.password = password;
-    const client = connect(url, options);
+    const client = mqtt.connect(url, options);
     this.#client = client;
     client.on('error', (error) => log('broker', { error: error.message }));
     client.on('close', () => this.#onClose(client));
