@@ -10,12 +10,12 @@ import type {
   BrokerView,
   GroupView,
   HttpProviders,
-  LinkView,
   MessageQuery,
   MessageView,
   MqttClientView,
   TopicView,
 } from './http/views.ts';
+import type { Links } from './links/links.ts';
 import type { HeadwaterLog } from './log/headwater-log.ts';
 import { recordsOf } from './log/reader.ts';
 import type { Partition, Topic } from './log/types.ts';
@@ -33,7 +33,7 @@ export interface BrokerViewParts {
   readonly addresses: () => Partial<Record<ListenerName, Endpoint>>;
   readonly log: HeadwaterLog;
   readonly groups: GroupCoordinator;
-  readonly links: { status(): readonly LinkView[]; pause(name: string, paused: boolean): LinkView } | null;
+  readonly links: Links;
   readonly mqtt: MqttEdge;
   readonly reload: () => Promise<Changes>;
 }
@@ -248,7 +248,7 @@ export function brokerProviders(parts: BrokerViewParts): HttpProviders {
     },
     topics: () => [...log.topics()].map(topicView),
     groups: () => groups.list().map(({ groupId }) => groupView(groupId, parts)),
-    links: () => links?.status() ?? [],
+    links: () => links.status(),
     clients: (limit) => parts.mqtt.clients().slice(0, limit).map(clientView),
     messages: (query) => messages(log, query),
     createTopic: async (name, partitions, config) => {
@@ -260,10 +260,7 @@ export function brokerProviders(parts: BrokerViewParts): HttpProviders {
     },
     deleteTopic: (name) => log.deleteTopic(name),
     resetOffsets: (group, topic, to) => resetOffsets(parts, group, topic, to),
-    pauseLink: (name, paused) => {
-      if (links === null) throw new HeadwaterError('INVALID_REQUEST', `there is no link "${name}"`);
-      return links.pause(name, paused);
-    },
+    pauseLink: (name, paused) => links.pause(name, paused),
     reload: () => parts.reload(),
   };
 }

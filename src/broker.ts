@@ -11,6 +11,7 @@ import type { Env } from './env.ts';
 import { GroupCoordinator } from './groups/coordinator.ts';
 import { HttpServer } from './http/server.ts';
 import { KafkaEdge } from './kafka/edge.ts';
+import { Links } from './links/links.ts';
 import type { HeadwaterLog } from './log/headwater-log.ts';
 import { openLog } from './log/log.ts';
 import type { Logger } from './logger.ts';
@@ -169,6 +170,16 @@ export class Broker {
       mqtt.addresses.map(({ address, port }, i) => ({ listener: mqttListeners[i]!.name, host: address, port })),
     );
 
+    const links = new Links(this.#config.links, {
+      ...parts,
+      ledger: log.ledger,
+      broker: settings['broker.id'] ?? 'headwater',
+      priorityOf: (topic) => this.#config.topics.get(topic)?.priority ?? DEFAULT_PRIORITY,
+      replicaMaxLagMs: settings['replica.lag.time.max.ms'],
+    });
+    await links.start();
+    this.#started('links', () => links.stop());
+
     const httpListeners = listeners.http === null ? [] : [{ name: 'http', ...listeners.http, tls: null }];
     const http = new HttpServer({
       env,
@@ -183,7 +194,7 @@ export class Broker {
         env,
         log,
         groups,
-        links: null,
+        links,
         mqtt,
         reload: () => this.reload(),
       }),
