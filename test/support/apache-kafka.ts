@@ -92,6 +92,11 @@ export function startTool(tool: ToolName, args: readonly string[], version: Kafk
   return new Child('java', javaArgs(tool, version, args));
 }
 
+/** A program of one source file against Kafka's Java clients (needs a JDK). */
+export function startJavaSource(file: string, args: readonly string[], version: KafkaVersion = '4.3.1'): Child {
+  return new Child('java', ['-Xmx256m', ...SMALL, '-cp', classPath(version), file, ...args]);
+}
+
 /** A real Kafka broker of one node. Its data and ports stay the same over kill and start. */
 export class ApacheKafka {
   readonly version: KafkaVersion;

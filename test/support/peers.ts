@@ -10,6 +10,7 @@ const INSTALL: Readonly<Record<string, string>> = {
   mosquitto_sub: 'apt-get install mosquitto-clients',
   mosquitto: 'apt-get install mosquitto',
   java: 'apt-get install openjdk-17-jre-headless',
+  javac: 'apt-get install openjdk-17-jdk-headless',
   mvn: 'apt-get install maven',
   python3: 'apt-get install python3 python3-venv',
   go: 'https://go.dev/dl',
