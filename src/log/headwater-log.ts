@@ -281,12 +281,18 @@ export class HeadwaterLog implements Log {
   /** The writer closed a chunk: log ends and producer snapshots follow when its last commit has been applied. */
   chunkClosed(chunkId: number): void {
     this.#parts.env.clock.soon(() => {
-      this.#snapshots = this.#snapshots
-        .then(() => this.#parts.partitionStore.saveSnapshots(this.#partitions.values(), chunkId))
-        .catch((error: unknown) => {
-          this.#parts.logger.warn({ error }, 'producer snapshots could not be written; the next chunk tries again');
-        });
+      if (this.#closing === null) void this.#saveSnapshots(chunkId);
     });
+  }
+
+  /** One after the other: a later one that said less than a failed earlier one would hide what that one did not store. */
+  #saveSnapshots(chunkId: number): Promise<void> {
+    this.#snapshots = this.#snapshots
+      .then(() => this.#parts.partitionStore.saveSnapshots(this.#partitions.values(), chunkId))
+      .catch((error: unknown) => {
+        this.#parts.logger.warn({ error }, 'producer snapshots could not be written; the next chunk tries again');
+      });
+    return this.#snapshots;
   }
 
   sliceSealed(slice: Slice): void {
@@ -368,7 +374,7 @@ export class HeadwaterLog implements Log {
   }
 
   async #close(): Promise<void> {
-    const { queue, writer, slices, meta, catalog, partitionStore, logger } = this.#parts;
+    const { queue, writer, slices, meta, catalog, logger } = this.#parts;
     this.#schedule?.stop();
     await this.#changes;
     await this.#retention.settled();
@@ -376,8 +382,7 @@ export class HeadwaterLog implements Log {
     for (const partition of this.#partitions.values()) partition.close();
     try {
       await writer.close();
-      await this.#snapshots;
-      await partitionStore.saveSnapshots(this.#partitions.values(), writer.chunkId - 1);
+      await this.#saveSnapshots(writer.chunkId - 1);
     } catch (error) {
       // Recovery reads what is not written now.
       logger.warn({ error }, 'the log was not closed cleanly; the next start reads its tail');
