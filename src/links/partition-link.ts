@@ -4,7 +4,7 @@
  * - A producer id is durable in the cursor before the first batch bears it.
  * - Position moves only with an acknowledgement, in order; the cursor on disk follows in intervals. A crash therefore
  *   resumes at or before what upstream has, never after.
- * - After a start, and after a connection was lost with batches on their way, nothing is sent until upstream's own last
+ * - After a start, and after any batch that was not acknowledged (refused, or its connection lost), nothing is sent until upstream's own last
  *   batch of ours was read (evidence.ts): the position moves to exactly there, whatever upstream still remembers.
  * - A batch that failed is sent again with the same bytes and sequence, after all batches behind it were answered; those that
  *   were stored meanwhile are dropped by upstream as copies (at most five are ever on their way, as many as it knows).
@@ -37,6 +37,8 @@ import type { Leader } from './upstream.ts';
 
 /** Kafka remembers the last five batches of a producer (section 5 of the protocol facts). */
 const IN_FLIGHT_MAX = 5;
+/** Upstream surely knows our producer this long after an acknowledgement (`producer.id.expiration.ms`: a day by default). */
+const KNOWN_FOR_MS = 10_000;
 /** A partition with less than this to send is at the end of its log. */
 const LIVE_BYTES = 128 * 1024;
 const READ_MIN_BYTES = 16 * 1024;
@@ -66,6 +68,8 @@ export class PartitionLink implements SendingPartition {
   /** A read that was under way when the position changed is void. */
   #generation = 0;
   #mustLocate = true;
+  /** `clock.monotonic()` of the last acknowledgement in this session; null: none yet. */
+  #acknowledgedAt: number | null = null;
   /** Times that upstream refused our sequence since the last acknowledgement. */
   #sequenceRefusals = 0;
   #failure: Failure | null = null;
@@ -209,6 +213,7 @@ export class PartitionLink implements SendingPartition {
   async #sendUntilFailure(connection: Connection): Promise<void> {
     this.#move('sending');
     this.#failure = null;
+    this.#acknowledgedAt = null;
     this.#generation++;
     this.#readOffset = this.#cursor!.offset;
     this.#readSequence = this.#cursor!.sequence;
@@ -445,8 +450,18 @@ export class PartitionLink implements SendingPartition {
   // Sending, as the sender sees it
 
   peek(): Outgoing | null {
-    if (this.#state !== 'sending' || this.#inFlight.length >= IN_FLIGHT_MAX) return null;
+    if (this.#state !== 'sending' || this.#inFlight.length >= this.#window()) return null;
     return this.#prepared[0] ?? null;
+  }
+
+  /**
+   * One batch until upstream has acknowledged one: of a producer that it does not know (new, or expired) it takes any
+   * first sequence, so a second batch could be stored although the first one was refused.
+   */
+  #window(): number {
+    const at = this.#acknowledgedAt;
+    const fresh = at !== null && this.#context.env.clock.monotonic() - at < KNOWN_FOR_MS;
+    return fresh ? IN_FLIGHT_MAX : 1;
   }
 
   sent(): Outgoing {
@@ -479,7 +494,6 @@ export class PartitionLink implements SendingPartition {
     if (index < 0) return;
     this.#inFlight.splice(index, 1);
     this.#context.memory.give(outgoing.bytes);
-    this.#mustLocate = true;
     this.#failure ??= { kind: 'lost', error };
     this.#settle();
   }
@@ -487,6 +501,7 @@ export class PartitionLink implements SendingPartition {
   #acknowledged(outgoing: Outgoing, baseOffset: number): void {
     const cursor = this.#cursor!;
     this.#attempts = 0;
+    this.#acknowledgedAt = this.#context.env.clock.monotonic();
     this.#sequenceRefusals = 0;
     this.lastError = null;
     // Batches behind it that were skipped need no answer.
@@ -521,6 +536,8 @@ export class PartitionLink implements SendingPartition {
     if (this.#state !== 'settling' || this.#inFlight.length > 0) return;
     const failure = this.#failure!;
     this.#failure = null;
+    // Also after an answer: REQUEST_TIMED_OUT and others may have stored it, and the next attempt may be days away.
+    this.#mustLocate = true;
     this.#decide(failure);
     this.#wakeLoop?.();
   }
@@ -528,7 +545,6 @@ export class PartitionLink implements SendingPartition {
   #decide(failure: Failure): void {
     if (failure.kind === 'lost') {
       this.#note(failure.error);
-      this.#mustLocate = true;
       this.#move('backing-off');
       return;
     }
@@ -538,10 +554,7 @@ export class PartitionLink implements SendingPartition {
     this.#context.counters.refused(name);
     const kind = classifyError(code);
     this.#context.logger.warn({ partition: this.name, error: name, kind }, 'upstream refused a batch');
-    if (kind === 'locate') {
-      this.#mustLocate = true;
-      this.#sequenceRefusals++;
-    }
+    if (kind === 'locate') this.#sequenceRefusals++;
     if (kind === 'refresh') this.#context.upstream.invalidate(this.upstreamTopic);
     this.#move(kind === 'blocked' || kind === 'too-large' ? 'blocked' : 'backing-off');
   }

@@ -1,0 +1,171 @@
+/** A Kafka link from a log in memory to the fake Kafka, with the metadata on the fake disk of the store. */
+import { systemEnv } from '../../src/env.ts';
+import { Links } from '../../src/links/links.ts';
+import type { LinkSettings } from '../../src/links/settings.ts';
+import { Ledger, type LedgerEntry } from '../../src/log/ledger.ts';
+import { silentLogger } from '../../src/logger.ts';
+import { Metrics } from '../../src/metrics.ts';
+import { MemoryDisk } from '../../src/store/memory.ts';
+import type { MetaOperation, MetaStore } from '../../src/store/meta.ts';
+import { GroupCommitMetaStore } from '../../src/store/meta-store.ts';
+import { encodeBatch } from '../../src/wire/batch/record-encoder.ts';
+import { MemoryLog, type MemoryPartition } from '../kafka/memory-log.ts';
+
+export const DEFAULTS: LinkSettings = {
+  type: 'kafka',
+  'bootstrap.servers': [],
+  url: null,
+  topics: ['*'],
+  pull: [],
+  rename: '{broker}.{topic}',
+  acks: 'all',
+  replicas: 'async',
+  partitioner: 'keep',
+  'num.partitions': -1,
+  'replication.factor': -1,
+  'max.bytes.per.second': 0,
+  'live.share.percent': 50,
+  windows: [],
+  'budget.day.bytes': 0,
+  'budget.month.bytes': 0,
+  'max.request.size': 512 * 1024,
+  'max.in.flight.requests.per.connection': 5,
+  'request.timeout.ms': 1_000,
+  'retry.backoff.ms': 10,
+  'retry.backoff.max.ms': 50,
+  'client.id': null,
+  'security.protocol': 'PLAINTEXT',
+  'sasl.mechanism': 'SCRAM-SHA-512',
+  username: null,
+  password: null,
+  'password.file': null,
+  'ssl.ca.file': null,
+  'ssl.certificate.file': null,
+  'ssl.key.file': null,
+  paused: false,
+};
+
+export async function until(holds: () => boolean, what: string, ms = 10_000): Promise<void> {
+  const end = Date.now() + ms;
+  while (!holds()) {
+    if (Date.now() > end) throw new Error(`${what}: not within ${ms} ms`);
+    await new Promise((resolve) => setTimeout(resolve, 2));
+  }
+}
+
+/** An edge: its log and metadata survive `restart`. */
+export class Edge {
+  log = new MemoryLog();
+  disk = new MemoryDisk();
+  meta: MetaStore | null = null;
+  ledger: Ledger | null = null;
+  links: Links | null = null;
+  #settings: LinkSettings;
+  #written = new Map<MemoryPartition, number>();
+
+  constructor(settings: Partial<LinkSettings>) {
+    this.#settings = { ...DEFAULTS, ...settings };
+  }
+
+  async topic(name: string, partitions = 1): Promise<MemoryPartition[]> {
+    const topic = await this.log.createTopic({ name, partitions, config: new Map() });
+    return topic.partitions as MemoryPartition[];
+  }
+
+  /** One batch of `count` records, numbered on. */
+  write(partition: MemoryPartition, count = 1): void {
+    const from = this.#written.get(partition) ?? 0;
+    this.#written.set(partition, from + count);
+    const records = Array.from({ length: count }, (_, index) => ({
+      key: null,
+      value: Buffer.from(`${partition.topic.name}-${partition.index}:${from + index}`),
+      headers: [],
+      timestamp: 1_700_000_000_000 + from + index,
+    }));
+    partition.commit(encodeBatch(records, { now: 0 }));
+    partition.wake();
+  }
+
+  written(partition: MemoryPartition): string[] {
+    const name = `${partition.topic.name}-${partition.index}`;
+    return Array.from({ length: this.#written.get(partition) ?? 0 }, (_, index) => `${name}:${index}`);
+  }
+
+  async start(): Promise<void> {
+    this.meta = await this.#openMeta();
+    this.ledger = new Ledger(this.meta, systemEnv.clock);
+    await this.ledger.load();
+    this.links = new Links(new Map([['cloud', this.#settings]]), {
+      env: systemEnv,
+      logger: silentLogger,
+      metrics: new Metrics(),
+      log: this.log,
+      meta: this.meta,
+      ledger: this.ledger,
+      broker: 'edge',
+      priorityOf: () => 4,
+    });
+    await this.links.start();
+  }
+
+  async #openMeta(): Promise<MetaStore> {
+    const store = this.disk.mount();
+    const open = () => store.open('meta', {});
+    const meta = new GroupCommitMetaStore(await open(), open);
+    const close = meta.close.bind(meta);
+    meta.close = async () => {
+      await close();
+      await store.close();
+    };
+    return meta;
+  }
+
+  /** A copy of the metadata, as a backup of the card would have it. The edge is stopped. */
+  async image(): Promise<MetaOperation[]> {
+    const meta = await this.#openMeta();
+    const image: MetaOperation[] = [];
+    for await (const { key, value } of meta.entries({ gte: Buffer.of(0), lte: Buffer.of(0xff) }))
+      image.push({ key, value });
+    await meta.close();
+    return image;
+  }
+
+  /** A new card with that copy on it. */
+  async restore(image: readonly MetaOperation[]): Promise<void> {
+    this.disk = new MemoryDisk();
+    const meta = await this.#openMeta();
+    await meta.write(image);
+    await meta.close();
+  }
+
+  get status() {
+    return this.links!.status()[0]!;
+  }
+
+  async stop(): Promise<void> {
+    await this.links?.stop();
+    await this.meta?.close();
+    this.links = null;
+  }
+
+  /** kill -9: nothing more is written; what the disk has, it has. */
+  async kill(): Promise<void> {
+    const dead = this.meta!;
+    dead.write = () => new Promise(() => {});
+    for (const topic of this.log.topics()) for (const partition of topic.partitions) partition.waiters.clear();
+    // Its timers and sockets end as a process's would.
+    await Promise.race([this.links!.stop(), new Promise((resolve) => setTimeout(resolve, 5))]);
+    this.disk.crash();
+    this.links = null;
+  }
+
+  async losses(): Promise<LedgerEntry[]> {
+    const losses: LedgerEntry[] = [];
+    for await (const entry of this.ledger!.entries()) losses.push(entry);
+    return losses;
+  }
+
+  drained(): Promise<void> {
+    return until(() => this.status.backlogRecords === 0, `drained (${JSON.stringify(this.status)})`);
+  }
+}
