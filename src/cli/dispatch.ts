@@ -15,6 +15,8 @@ const COMMANDS: Readonly<Record<string, { about: string; load: () => Promise<Com
   routes: { about: 'where an MQTT topic is stored', load: () => import('./routes.ts') },
   users: { about: 'add, remove, list users', load: () => import('./users.ts') },
   config: { about: 'check a configuration, explain settings', load: () => import('./config.ts') },
+  check: { about: 'verify a data directory', load: () => import('./check.ts') },
+  dump: { about: 'print what a data directory holds', load: () => import('./dump.ts') },
   reload: { about: 'make the broker read its configuration again', load: () => import('./reload.ts') },
 };
 

@@ -1,0 +1,27 @@
+/** `headwater check`: every invariant of a data directory. */
+import { checkStore } from '../log/check.ts';
+import { type Command, EXIT, parse, UsageError } from './command.ts';
+import { DATA_OPTIONS, DATA_USAGE, withStore } from './data-directory.ts';
+import { bytes, json, visible } from './table.ts';
+
+export const usage = `Usage: headwater check [--data DIR] [--json]
+
+Verifies a data directory that no broker uses: batches and their CRCs, indexes against data, dense offsets, log start and
+end, producer state. Changes nothing. Exit status 1 when something is wrong.
+
+${DATA_USAGE}  --json         for programs
+`;
+
+export const run: Command = async (args, io) => {
+  const { values, positionals } = parse(args, { ...DATA_OPTIONS, json: { type: 'boolean', default: false } });
+  if (positionals.length > 0) throw new UsageError(`"${positionals[0]}" is one word too many; --data DIR?`);
+  const report = await withStore(io, values, (store) => checkStore(store));
+  const { problems, topics, partitions, slices, chunks } = report;
+  if (values.json) await io.write(json(report));
+  else {
+    for (const { where, what } of problems) await io.write(`${visible(where)}: ${visible(what)}\n`);
+    const size = `${topics} topics, ${partitions} partitions, ${slices} slices, ${chunks} chunks, ${bytes(report.bytes)}`;
+    await io.write(`${size}: ${problems.length === 0 ? 'all is well' : `${problems.length} problems`}\n`);
+  }
+  return problems.length === 0 ? EXIT.ok : EXIT.failed;
+};
