@@ -3,6 +3,8 @@
  * in reverse. No logic of its own: what a part does when is in that part.
  */
 import { statfs } from 'node:fs/promises';
+import type { Socket } from 'node:net';
+import { httpAuthenticate, mqttAuthenticator, securitySettings } from './broker-access.ts';
 import { brokerProviders } from './broker-view.ts';
 import { type Changes, compareConfig, effectiveConfig } from './config/change.ts';
 import type { Config, Endpoint, ListenerName, RouteSection } from './config/config.ts';
@@ -18,6 +20,7 @@ import type { Logger } from './logger.ts';
 import { Metrics } from './metrics.ts';
 import { MqttEdge } from './mqtt/edge.ts';
 import type { RouteOptions } from './mqtt/routes.ts';
+import { Security } from './security/security.ts';
 import { metaKey } from './store/keys.ts';
 import { openLevelStore } from './store/leveldb.ts';
 import { TransactionCoordinator } from './transactions/coordinator.ts';
@@ -34,6 +37,7 @@ export interface BrokerDependencies {
 export type Addresses = Partial<Record<ListenerName, Endpoint>>;
 
 const DEFAULT_PRIORITY = 4;
+const MQTT_PROTOCOLS = { mqtt: 'tcp', mqtts: 'tls', ws: 'ws', wss: 'wss' } as const;
 
 type Stop = () => Promise<void> | void;
 
@@ -42,6 +46,8 @@ export class Broker {
   readonly #addresses: Addresses = {};
   readonly #stops: { readonly part: string; readonly stop: Stop }[] = [];
   #config: Config;
+  #security: Security | null = null;
+  #links: Links | null = null;
 
   constructor(config: Config, dependencies: BrokerDependencies) {
     this.#config = config;
@@ -71,6 +77,10 @@ export class Broker {
     const { settings, listeners, advertised } = this.#config;
     const metrics = new Metrics();
     const startedAt = env.clock.monotonic();
+
+    const security = await Security.load(securitySettings(this.#config), { env, logger, metrics });
+    this.#security = security;
+    const { tls } = security;
 
     const store = await openLevelStore(settings['data.dir']);
     this.#started('store', () => store.close());
@@ -123,7 +133,10 @@ export class Broker {
     };
     const kafkaListeners = (['kafka', 'kafkas'] as const).flatMap((name) => {
       const endpoint = listeners[name];
-      return endpoint === null ? [] : [{ name, ...endpoint, advertised: advertised[name], secure: null }];
+      if (endpoint === null) return [];
+      const secure = name === 'kafkas' && tls !== null ? (socket: Socket) => tls.wrap(socket) : null;
+      const sasl = security.hasUsers ? security : null;
+      return [{ name, ...endpoint, advertised: advertised[name], secure, sasl }];
     });
     const kafka = new KafkaEdge(
       {
@@ -148,10 +161,11 @@ export class Broker {
     this.#bound(await kafka.start());
     this.#started('kafka', () => kafka.stop());
 
-    const mqttProtocols = { mqtt: 'tcp', ws: 'ws' } as const;
-    const mqttListeners = (['mqtt', 'ws'] as const).flatMap((name) => {
+    const mqttListeners = (['mqtt', 'mqtts', 'ws', 'wss'] as const).flatMap((name) => {
       const endpoint = listeners[name];
-      return endpoint === null ? [] : [{ name, ...endpoint, protocol: mqttProtocols[name] }];
+      return endpoint === null
+        ? []
+        : [{ name, ...endpoint, protocol: MQTT_PROTOCOLS[name], ...(tls !== null && { tls: tls.options }) }];
     });
     const mqtt = new MqttEdge(
       {
@@ -162,8 +176,9 @@ export class Broker {
         maxSessionExpiry: Math.floor(settings['mqtt.session.expiry.max.ms'] / 1000),
         version,
       },
-      parts,
+      { ...parts, authenticator: mqttAuthenticator(security) },
     );
+    if (tls !== null) security.onReload(() => mqtt.setCertificates(tls.options));
     await mqtt.start();
     this.#started('mqtt', () => mqtt.stop());
     this.#bound(
@@ -177,10 +192,15 @@ export class Broker {
       priorityOf: (topic) => this.#config.topics.get(topic)?.priority ?? DEFAULT_PRIORITY,
       replicaMaxLagMs: settings['replica.lag.time.max.ms'],
     });
+    this.#links = links;
     await links.start();
     this.#started('links', () => links.stop());
 
-    const httpListeners = listeners.http === null ? [] : [{ name: 'http', ...listeners.http, tls: null }];
+    const httpListeners = (['http', 'https'] as const).flatMap((name) => {
+      const endpoint = listeners[name];
+      if (endpoint === null) return [];
+      return [{ name, ...endpoint, tls: name === 'https' && tls !== null ? () => tls.context : null }];
+    });
     const http = new HttpServer({
       env,
       metrics,
@@ -200,7 +220,7 @@ export class Broker {
       }),
       listeners: httpListeners,
       maxConnections: 32,
-      authenticate: null,
+      authenticate: httpAuthenticate(security),
       page: null,
     });
     this.#bound(await http.start());
@@ -223,8 +243,10 @@ export class Broker {
   async reload(): Promise<Changes> {
     const { loadConfig, logger } = this.#dependencies;
     const after = await loadConfig();
+    await this.#security?.reload(securitySettings(after));
     const changes = compareConfig(this.#config, after);
     this.#config = effectiveConfig(this.#config, after);
+    await this.#links?.update(this.#config.links);
     for (const change of changes.restart) logger.warn(change, 'this setting changes only with a restart');
     logger.info({ changed: changes.changed.map((change) => change.path) }, 'configuration read again');
     return changes;

@@ -2,7 +2,7 @@
 import { X509Certificate } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import type { Socket } from 'node:net';
-import { createSecureContext, type SecureContext, TLSSocket } from 'node:tls';
+import { createSecureContext, type SecureContext, TLSSocket, type TlsOptions } from 'node:tls';
 import { HeadwaterError } from '../errors.ts';
 
 export interface TlsFiles {
@@ -17,6 +17,7 @@ const HANDSHAKE_TIMEOUT_MS = 10_000;
 
 interface Loaded {
   readonly context: SecureContext;
+  readonly options: TlsOptions;
   readonly files: TlsFiles;
   /** When the certificate ends, milliseconds since 1970. */
   readonly validTo: number;
@@ -41,6 +42,11 @@ export class TlsContexts {
 
   get context(): SecureContext {
     return this.#loaded.context;
+  }
+
+  /** The same for a tls.Server that makes its own context. */
+  get options(): TlsOptions {
+    return this.#loaded.options;
   }
 
   get validTo(): number {
@@ -89,8 +95,13 @@ async function load(files: TlsFiles): Promise<Loaded> {
     throw invalid('ssl.certificate.file', files.certificate, 'holds no PEM certificate', error);
   }
   try {
-    const context = createSecureContext({ cert, key, ca, minVersion: 'TLSv1.2' });
-    return { context, files, validTo: Date.parse(certificate.validTo) };
+    const pem = { cert, key, ...(ca !== undefined && { ca }), minVersion: 'TLSv1.2' } as const;
+    const options = {
+      ...pem,
+      requestCert: files.clientAuth !== 'none',
+      rejectUnauthorized: files.clientAuth === 'required',
+    };
+    return { context: createSecureContext(pem), options, files, validTo: Date.parse(certificate.validTo) };
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
     const mismatch = code === 'ERR_OSSL_X509_KEY_VALUES_MISMATCH';
