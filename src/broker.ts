@@ -11,6 +11,7 @@ import type { Config, Endpoint, ListenerName, RouteSection } from './config/conf
 import { describeSettings } from './config/describe.ts';
 import type { Env } from './env.ts';
 import { GroupCoordinator } from './groups/coordinator.ts';
+import { PageFiles } from './http/page-files.ts';
 import { HttpServer } from './http/server.ts';
 import { KafkaEdge } from './kafka/edge.ts';
 import { Links } from './links/links.ts';
@@ -156,7 +157,7 @@ export class Broker {
         maxConnections: settings['max.connections'],
         maxIdleMs: settings['connections.max.idle.ms'],
       },
-      { ...parts, transactionGate: transactions, groups, transactions },
+      { ...parts, transactionGate: transactions, groups, transactions, access: security },
     );
     this.#bound(await kafka.start());
     this.#started('kafka', () => kafka.stop());
@@ -221,7 +222,7 @@ export class Broker {
       listeners: httpListeners,
       maxConnections: 32,
       authenticate: httpAuthenticate(security),
-      page: null,
+      page: new PageFiles(),
     });
     this.#bound(await http.start());
     this.#started('http', () => http.stop());
