@@ -119,7 +119,7 @@ describe.runIf(havePeers("Mosquitto's clients", 'mosquitto_pub', 'mosquitto_sub'
     const subscriber = await subscribe(1, '-q', '1', '-t', 'm/large', '-N');
     await mustRun('mosquitto_pub', [...at, '-q', '1', '-t', 'm/large', '-s'], { input: payload });
     const { stdout } = await subscriber.finished;
-    expect(stdout.endsWith(payload.toString())).toBe(true);
+    expect(stdout.includes(payload.toString())).toBe(true);
   });
 
   it('user properties become headers', async () => {
