@@ -61,6 +61,8 @@ export interface Fault {
   readonly at: number;
   readonly code: 'DISK_FULL' | 'STORE_FAILED';
   readonly kind: 'write' | 'read';
+  /** The write fails, and yet what it wrote is there: the sync failed, not the write. */
+  readonly applied?: boolean;
 }
 
 export class MemoryDisk {
@@ -122,9 +124,16 @@ export class MemoryDisk {
 
   /** Counts one operation and returns the error it meets, if any. */
   meet(kind: 'write' | 'read'): HeadwaterError | null {
+    return this.#toError(this.#nextFault(kind));
+  }
+
+  #nextFault(kind: 'write' | 'read'): Fault | undefined {
     const n = ++this.counts[kind];
-    const fault = this.#faults.find((candidate) => candidate.kind === kind && candidate.at === n);
-    return fault === undefined ? null : new HeadwaterError(fault.code, `injected fault at ${kind} ${n}`);
+    return this.#faults.find((candidate) => candidate.kind === kind && candidate.at === n);
+  }
+
+  #toError(fault: Fault | undefined): HeadwaterError | null {
+    return fault === undefined ? null : new HeadwaterError(fault.code, `injected fault at ${fault.kind} ${fault.at}`);
   }
 
   /** Calls back when the operations are durable, or with the error; never when a crash came first. */
@@ -134,7 +143,8 @@ export class MemoryDisk {
     operations: readonly Operation[],
     done: (error: HeadwaterError | null) => void,
   ) {
-    let error = this.meet('write');
+    const fault = this.#nextFault('write');
+    let error = this.#toError(fault);
     if (error === null) {
       let bytes = 0;
       for (const { key, value } of operations) bytes += value === null ? 0 : key.length + value.length;
@@ -146,10 +156,8 @@ export class MemoryDisk {
     if (error === null) this.#inFlight.add(commit);
     this.#schedule(() => {
       if (!this.isMounted(store)) return;
-      if (error === null) {
-        this.#inFlight.delete(commit);
-        for (const operation of operations) table.apply(operation);
-      }
+      this.#inFlight.delete(commit);
+      if (error === null || fault?.applied === true) for (const operation of operations) table.apply(operation);
       done(error);
     });
   }

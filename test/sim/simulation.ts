@@ -316,7 +316,8 @@ export class Simulation {
     const kind = this.#random.chance(0.7) ? 'write' : 'read';
     const code = this.#random.chance(0.5) ? 'STORE_FAILED' : 'DISK_FULL';
     const at = 1 + this.#random.below(6);
-    this.#disk.arm({ kind, code, at });
+    const applied = this.#random.chance(0.4);
+    this.#disk.arm({ kind, code, at, applied });
     this.#faults++;
     this.#note(`fault: ${kind} ${at} fails with ${code}`);
   }
