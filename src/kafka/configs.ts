@@ -6,6 +6,8 @@ import type { describeConfigs } from '../wire/kafka/api/32-describe-configs.ts';
 import { KAFKA_ERROR } from '../wire/kafka/errors.ts';
 import type { ResponseInput } from '../wire/kafka/schema.ts';
 import type { BrokerSetting, KafkaContext } from './context.ts';
+import type { ClientConnection } from './handler.ts';
+import { requireTopic } from './partitions.ts';
 
 /** The protocol's resource types. */
 export const RESOURCE = Object.freeze({ TOPIC: 2, BROKER: 4, BROKER_LOGGER: 8, CLIENT_METRICS: 16, GROUP: 32 });
@@ -144,6 +146,7 @@ export function replacingChanges(
 /** Changes one resource. Only topics can be changed over the wire. Answers with the protocol's code and a message. */
 export async function alterResource(
   context: KafkaContext,
+  connection: ClientConnection,
   resourceType: number,
   resourceName: string,
   changesOf: (topic: Topic) => Map<string, string | null>,
@@ -156,6 +159,7 @@ export async function alterResource(
         : `resource type ${resourceType} has no settings here; only topics (2) can be altered`;
     return { errorCode: KAFKA_ERROR.INVALID_REQUEST, errorMessage };
   }
+  requireTopic(connection, 'alter', resourceName);
   const topic = context.log.topic(resourceName);
   if (topic === undefined) {
     return { errorCode: KAFKA_ERROR.UNKNOWN_TOPIC_OR_PARTITION, errorMessage: `no topic "${resourceName}"` };

@@ -12,6 +12,8 @@ import {
   KAFKA_REQUEST_MAX_BYTES,
   SOCKET_OUTPUT_HIGH_WATER_BYTES,
 } from '../limits.ts';
+import type { KafkaOperation, KafkaResource } from '../security/acl.ts';
+import { identityOf } from '../security/tls.ts';
 import { apiVersions } from '../wire/kafka/api/18-api-versions.ts';
 import { KAFKA_ERROR } from '../wire/kafka/errors.ts';
 import { decodeRequest, encodeResponse, isSupported, readRequestHeader } from '../wire/kafka/message.ts';
@@ -35,6 +37,8 @@ export interface SharedBytes {
 export interface ConnectionOptions {
   readonly id: number;
   readonly socket: Socket;
+  /** `socket` speaks TLS: its client may have shown a certificate. */
+  readonly secure: boolean;
   readonly listener: string;
   readonly advertised: { readonly host: string; readonly port: number };
   readonly context: KafkaContext;
@@ -67,6 +71,8 @@ export class Connection implements ClientConnection {
   readonly #shared: SharedBytes;
   readonly #onClosed: (connection: Connection) => void;
   readonly #framer: Framer;
+  readonly #secure: boolean;
+  #certificate: string | null = null;
   readonly #pending: Pending[] = [];
   readonly #closeTasks = new Set<() => void>();
   #partial = 0;
@@ -88,6 +94,7 @@ export class Connection implements ClientConnection {
     this.sasl = options.sasl;
     this.#framer = new Framer(options.sasl === null ? KAFKA_REQUEST_MAX_BYTES : UNAUTHENTICATED_REQUEST_MAX_BYTES);
     this.#socket = options.socket;
+    this.#secure = options.secure;
     this.#context = options.context;
     this.#handlers = options.handlers;
     this.#shared = options.shared;
@@ -112,7 +119,20 @@ export class Connection implements ClientConnection {
   }
 
   get user(): string | null {
-    return this.sasl?.user ?? null;
+    if (this.sasl !== null && this.sasl.user !== null) return this.sasl.user;
+    // Known once the TLS handshake is over, and not before.
+    if (this.#secure) this.#certificate ??= identityOf(this.#socket);
+    return this.#certificate;
+  }
+
+  /** Whether it may send requests other than those that lead to a login. */
+  get admitted(): boolean {
+    return this.sasl === null || !this.sasl.required || this.user !== null;
+  }
+
+  allows(operation: KafkaOperation, resource: KafkaResource, name: string): boolean {
+    const { access } = this.#context;
+    return access === null || access.allowsKafka(this.user, operation, resource, name);
   }
 
   get closed(): boolean {
@@ -211,7 +231,9 @@ export class Connection implements ClientConnection {
     this.#pumping = true;
     try {
       while (this.#state === 'open') {
-        if (this.user !== null) this.#framer.maxBytes = KAFKA_REQUEST_MAX_BYTES;
+        if (this.#framer.maxBytes < KAFKA_REQUEST_MAX_BYTES && this.admitted) {
+          this.#framer.maxBytes = KAFKA_REQUEST_MAX_BYTES;
+        }
         const size = this.#framer.ready();
         if (size === -1) {
           if (this.#inputEnded) {
@@ -265,7 +287,7 @@ export class Connection implements ClientConnection {
     } else if (!isSupported(handler.api, apiVersion)) {
       if (apiKey === apiVersions.key) this.#refuseApiVersions(correlationId);
       else this.#abort('unsupported version', { api: handler.api.name, apiVersion });
-    } else if (this.sasl?.user === null && handler.unauthenticated !== true) {
+    } else if (handler.unauthenticated !== true && !this.admitted) {
       this.#abort('not authenticated', { api: handler.api.name });
     } else {
       this.#dispatch(handler, apiVersion, correlationId, frame);

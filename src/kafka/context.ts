@@ -3,6 +3,7 @@ import type { Env } from '../env.ts';
 import type { GroupCoordinator } from '../groups/coordinator.ts';
 import type { Log, Partition } from '../log/types.ts';
 import type { Logger } from '../logger.ts';
+import type { KafkaOperation, KafkaResource } from '../security/acl.ts';
 import type { TransactionCoordinator } from '../transactions/coordinator.ts';
 import type { EdgeMetrics } from './metrics.ts';
 
@@ -48,7 +49,14 @@ export interface TransactionGate {
   admits(transactionalId: string, producerId: number, producerEpoch: number, partition: Partition): number;
 }
 
+/** Who may do what with which topic, group or transaction; `Security` is one. */
+export interface Access {
+  allowsKafka(user: string | null, operation: KafkaOperation, resource: KafkaResource, name: string): boolean;
+}
+
 export interface KafkaContext {
+  /** null: everybody may do everything. */
+  readonly access: Access | null;
   readonly metrics: EdgeMetrics;
   readonly env: Env;
   readonly logger: Logger;

@@ -8,11 +8,11 @@ import type { Logger } from '../logger.ts';
 import type { Metrics } from '../metrics.ts';
 import type { TransactionCoordinator } from '../transactions/coordinator.ts';
 import { Connection, type SharedBytes } from './connection.ts';
-import type { BrokerIdentity, KafkaContext, KafkaSettings, TransactionGate } from './context.ts';
+import type { Access, BrokerIdentity, KafkaContext, KafkaSettings, TransactionGate } from './context.ts';
 import type { HandlerTable } from './handler.ts';
 import { createHandlers } from './handlers.ts';
 import { edgeMetrics } from './metrics.ts';
-import { type SaslOptions, SaslSession } from './sasl.ts';
+import { SaslSession, type SaslSource } from './sasl.ts';
 
 export interface KafkaListenerOptions {
   /** As in Kafka's `listeners`: PLAINTEXT, SSL, LAN, ... */
@@ -25,7 +25,7 @@ export interface KafkaListenerOptions {
   /** Wraps an accepted socket in TLS; null: plain text. */
   readonly secure: ((socket: Socket) => Socket) | null;
   /** null or absent: whoever reaches the listener may use it. */
-  readonly sasl?: SaslOptions | null;
+  readonly sasl?: SaslSource | null;
 }
 
 export interface KafkaEdgeOptions {
@@ -43,6 +43,8 @@ export interface KafkaEdgeDependencies {
   readonly logger: Logger;
   readonly metrics: Metrics;
   readonly log: Log;
+  /** Access rules; null or absent: everybody may do everything. */
+  readonly access?: Access | null;
   readonly transactionGate: TransactionGate;
   readonly groups: GroupCoordinator;
   readonly transactions: TransactionCoordinator;
@@ -56,6 +58,7 @@ export interface BoundAddress {
 
 const IDLE_CHECK_MS = 30_000;
 const STOP_MAX_MS = 1_000;
+const AUTHENTICATION_MAX_MS = 30_000;
 
 export class KafkaEdge {
   readonly #options: KafkaEdgeOptions;
@@ -79,6 +82,7 @@ export class KafkaEdge {
     this.#handlers = createHandlers();
     this.#context = {
       ...parts,
+      access: dependencies.access ?? null,
       identity: options.identity,
       settings: options.settings,
       metrics: edgeMetrics(
@@ -157,6 +161,7 @@ export class KafkaEdge {
     const connection = new Connection({
       id: this.#nextId++,
       socket,
+      secure: listener.secure !== null,
       listener: listener.name,
       advertised: listener.advertised ?? { host: hostOf(accepted.localAddress ?? listener.host), port: address.port },
       context: this.#context,
@@ -171,11 +176,15 @@ export class KafkaEdge {
     this.#connections.add(connection);
   }
 
+  /** Long polls may take as long as they like; who was asked to authenticate may not. */
   #closeIdle(): void {
-    const before = this.#env.clock.monotonic() - (this.#options.maxIdleMs ?? 600_000);
+    const now = this.#env.clock.monotonic();
+    const maxIdleMs = this.#options.maxIdleMs ?? 600_000;
     for (const connection of this.#connections) {
-      if (connection.lastActivity >= before) continue;
-      this.#context.metrics.closed('idle').value += 1;
+      const known = connection.admitted;
+      if (connection.inFlight > 0 || now - connection.lastActivity < (known ? maxIdleMs : AUTHENTICATION_MAX_MS))
+        continue;
+      this.#context.metrics.closed(known ? 'idle' : 'not authenticated in time').value += 1;
       connection.destroy();
     }
   }

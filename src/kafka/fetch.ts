@@ -40,6 +40,7 @@ interface Share {
 
 export class FetchOperation implements Waiter {
   readonly #context: KafkaContext;
+  readonly #connection: ClientConnection;
   readonly #request: Request;
   readonly #version: number;
   readonly #topics: { readonly topic: string; readonly topicId: string; readonly shares: Share[] }[] = [];
@@ -54,8 +55,9 @@ export class FetchOperation implements Waiter {
   #stopListening: (() => void) | null = null;
   #resolve: ((answer: Response) => void) | null = null;
 
-  constructor(context: KafkaContext, request: Request, version: number) {
+  constructor(context: KafkaContext, request: Request, version: number, connection: ClientConnection) {
     this.#context = context;
+    this.#connection = connection;
     this.#request = request;
     this.#version = version;
     this.#committed = request.isolationLevel === READ_COMMITTED;
@@ -69,16 +71,16 @@ export class FetchOperation implements Waiter {
     this.#bytesLeft = Math.max(0, limit);
   }
 
-  /** Answers with what is there, or after maxWaitMs, or when minBytes have come, or when `connection` ends. */
-  async run(connection: ClientConnection): Promise<Response> {
+  /** Answers with what is there, or after maxWaitMs, or when minBytes have come, or when the connection ends. */
+  async run(): Promise<Response> {
     await this.#read();
-    if (this.#isEnough() || this.#request.maxWaitMs <= 0 || connection.closed) return this.#answer();
+    if (this.#isEnough() || this.#request.maxWaitMs <= 0 || this.#connection.closed) return this.#answer();
     return new Promise((resolve) => {
       this.#resolve = resolve;
       this.#state = 'waiting';
       for (const partition of this.#partitions()) partition.wait(this);
       this.#timer = this.#context.env.clock.after(this.#request.maxWaitMs, () => this.#finish());
-      this.#stopListening = connection.onClose(() => this.#finish());
+      this.#stopListening = this.#connection.onClose(() => this.#finish());
       // What was committed between the read and the registration woke nobody.
       if (this.#hasMore()) this.wake();
     });
@@ -126,7 +128,7 @@ export class FetchOperation implements Waiter {
   }
 
   #isEnough(): boolean {
-    return this.#failed || this.#bytes >= this.#request.minBytes || this.#bytesLeft <= 0;
+    return this.#failed || this.#bytes >= this.#request.minBytes || (this.#bytesLeft <= 0 && this.#bytes > 0);
   }
 
   #limit(partition: Partition): number {
@@ -153,7 +155,9 @@ export class FetchOperation implements Waiter {
       nextOffset: request.fetchOffset,
       full: false,
     };
-    if (topic === undefined) this.#fail(share, missingTopic(topicId));
+    if (topic !== undefined && !this.#connection.allows('read', 'topic', topic.name)) {
+      this.#fail(share, KAFKA_ERROR.TOPIC_AUTHORIZATION_FAILED);
+    } else if (topic === undefined) this.#fail(share, missingTopic(topicId));
     else if (partition === null) this.#fail(share, KAFKA_ERROR.UNKNOWN_TOPIC_OR_PARTITION);
     else this.#check(share, partition);
     return share;

@@ -2,6 +2,7 @@
  * The contract of a handler: one file per API key in handle/, listed in handlers.ts. The list is the only registration;
  * the ApiVersions answer is derived from it.
  */
+import type { KafkaOperation, KafkaResource } from '../security/acl.ts';
 import type { Api, RequestOf, ResponseInput } from '../wire/kafka/schema.ts';
 import type { KafkaContext } from './context.ts';
 import type { SaslSession } from './sasl.ts';
@@ -22,6 +23,8 @@ export interface ClientConnection {
   readonly user: string | null;
   /** null on a listener without SASL. */
   readonly sasl: SaslSession | null;
+  /** Whether `user` may: asked once per topic, group or transaction of a request. */
+  allows(operation: KafkaOperation, resource: KafkaResource, name: string): boolean;
   readonly closed: boolean;
   /** Runs `task` when the connection is closed, unless the returned function is called before. */
   onClose(task: () => void): () => void;

@@ -1,8 +1,10 @@
 /** Finding the partition that a request means, and the checks that Kafka makes before it is used. */
 import { HeadwaterError } from '../errors.ts';
 import type { Log, Partition, Topic } from '../log/types.ts';
+import type { KafkaOperation } from '../security/acl.ts';
 import { KAFKA_ERROR } from '../wire/kafka/errors.ts';
 import { ZERO_UUID } from '../wire/kafka/schema.ts';
+import type { ClientConnection } from './handler.ts';
 
 /** By id where the version carries one, otherwise by name. */
 export function findTopic(log: Log, name: string | null, id: string): Topic | undefined {
@@ -20,6 +22,20 @@ export function checkLeaderEpoch(partition: Partition, currentLeaderEpoch: numbe
   return currentLeaderEpoch < partition.leaderEpoch
     ? KAFKA_ERROR.FENCED_LEADER_EPOCH
     : KAFKA_ERROR.UNKNOWN_LEADER_EPOCH;
+}
+
+/** As in Kafka: by a rule for the topic, or for the cluster. */
+export function mayCreateTopic(connection: ClientConnection, name: string): boolean {
+  return connection.allows('create', 'topic', name) || connection.allows('create', 'cluster', '');
+}
+
+/** Throws NOT_AUTHORIZED. */
+export function requireTopic(connection: ClientConnection, operation: KafkaOperation, name: string): void {
+  if (connection.allows(operation, 'topic', name)) return;
+  throw new HeadwaterError(
+    'NOT_AUTHORIZED',
+    `user ${connection.user ?? 'anonymous'} may not ${operation} topic "${name}"`,
+  );
 }
 
 /** This broker is the only one that partitions can be assigned to. Throws INVALID_REPLICA_ASSIGNMENT naming what was asked for. */

@@ -2,27 +2,24 @@
  * SASL on one connection: SaslHandshake chooses the mechanism, then SaslAuthenticate carries its messages (KIP-152). After
  * version 0 of the handshake they come as bare frames instead, without any header (KIP-43).
  */
-import type { Random } from '../env.ts';
-import { asHeadwaterError, HeadwaterError } from '../errors.ts';
-import { PlainExchange, type SaslExchange, type SaslMechanism, ScramExchange } from '../security/sasl.ts';
-import type { LoginThrottle } from '../security/throttle.ts';
-import type { Users } from '../security/users.ts';
+import { HeadwaterError } from '../errors.ts';
+import type { SaslExchange, SaslMechanism } from '../security/sasl.ts';
 
-export interface SaslOptions {
-  /** sasl.enabled.mechanisms, at least one. */
+/** What a listener asks about logins; `Security` is one. */
+export interface SaslSource {
+  /** Whether clients must log in; may change on reload. */
+  readonly required: boolean;
+  /** sasl.enabled.mechanisms. */
   readonly mechanisms: readonly SaslMechanism[];
-  readonly users: Users;
-  readonly throttle: LoginThrottle;
-  readonly random: Random;
-  /** 32 random bytes of this process: keeps the salts of users that do not exist stable. */
-  readonly decoyKey: Uint8Array;
+  /** One exchange with a client at `address`; counts failures and makes who guesses wait. */
+  sasl(mechanism: string, address: string): SaslExchange;
 }
 
 /** `handshake` -> `exchange` -> `done` or `failed`; nothing leads back. */
 type State = 'handshake' | 'exchange' | 'done' | 'failed';
 
 export class SaslSession {
-  readonly #options: SaslOptions;
+  readonly #source: SaslSource;
   readonly #address: string;
   #state: State = 'handshake';
   #exchange: SaslExchange | null = null;
@@ -30,13 +27,17 @@ export class SaslSession {
   bare = false;
   user: string | null = null;
 
-  constructor(options: SaslOptions, address: string) {
-    this.#options = options;
+  constructor(source: SaslSource, address: string) {
+    this.#source = source;
     this.#address = address;
   }
 
+  get required(): boolean {
+    return this.#source.required;
+  }
+
   get mechanisms(): readonly string[] {
-    return this.#options.mechanisms;
+    return this.#source.mechanisms;
   }
 
   get state(): State {
@@ -44,19 +45,18 @@ export class SaslSession {
   }
 
   /** False: the mechanism is not enabled. Throws when it is not the time for a handshake. */
-  begin(name: string, bare: boolean): boolean {
+  begin(mechanism: string, bare: boolean): boolean {
     if (this.#state !== 'handshake') {
       throw new HeadwaterError('INVALID_REQUEST', `SaslHandshake in state ${this.#state}, allowed once at the start`);
     }
-    const mechanism = this.#options.mechanisms.find((known) => known === name);
-    if (mechanism === undefined) return false;
-    this.#exchange = this.#exchangeOf(mechanism);
+    if (!this.mechanisms.includes(mechanism)) return false;
+    this.#exchange = this.#source.sasl(mechanism, this.#address);
     this.#state = 'exchange';
     this.bare = bare;
     return true;
   }
 
-  /** The server's next message. Throws AUTHENTICATION_FAILED, MALFORMED or INVALID_REQUEST; the session is over then. */
+  /** The server's next message. Whatever it throws, the session is over then. */
   async step(message: Uint8Array): Promise<Uint8Array> {
     const exchange = this.#exchange;
     if (this.#state !== 'exchange' || exchange === null) {
@@ -71,31 +71,11 @@ export class SaslSession {
         this.user = user;
         this.#state = 'done';
         this.bare = false;
-        this.#options.throttle.succeeded(user);
       }
       return reply;
-    } catch (thrown) {
+    } catch (error) {
       this.#state = 'failed';
-      const error = asHeadwaterError(thrown);
-      if (error.code === 'AUTHENTICATION_FAILED') this.#options.throttle.failed(this.#address, exchange.claimed);
       throw error;
     }
-  }
-
-  /** Whoever has to wait is refused like an unknown user: the answer does not tell which it was. */
-  #exchangeOf(mechanism: SaslMechanism): SaslExchange {
-    const { users, throttle, random, decoyKey } = this.#options;
-    const mustWait = (name: string): boolean => throttle.waitFor(this.#address, name) > 0;
-    if (mechanism === 'PLAIN') {
-      return new PlainExchange(async (name, secret) =>
-        !mustWait(name) && (await users.verify(name, secret)) ? name : null,
-      );
-    }
-    return new ScramExchange(
-      mechanism,
-      (name) => (mustWait(name) ? null : users.scram(name, mechanism)),
-      random,
-      decoyKey,
-    );
   }
 }

@@ -1,8 +1,13 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { Kafka, logLevel, type SASLOptions } from 'kafkajs';
-import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { systemEnv } from '../../src/env.ts';
-import { LoginThrottle } from '../../src/security/throttle.ts';
-import { createUser, type User, Users } from '../../src/security/users.ts';
+import { silentLogger } from '../../src/logger.ts';
+import { Metrics } from '../../src/metrics.ts';
+import { Security } from '../../src/security/security.ts';
+import { createUser, formatUsers } from '../../src/security/users.ts';
 import { metadata } from '../../src/wire/kafka/api/03-metadata.ts';
 import { saslHandshake } from '../../src/wire/kafka/api/17-sasl-handshake.ts';
 import { apiVersions } from '../../src/wire/kafka/api/18-api-versions.ts';
@@ -10,21 +15,30 @@ import { saslAuthenticate } from '../../src/wire/kafka/api/36-sasl-authenticate.
 import { KAFKA_ERROR } from '../../src/wire/kafka/errors.ts';
 import { RawClient, type StartedEdge, startEdge } from './start-edge.ts';
 
-let user: User;
+let directory: string;
+let usersFile: string;
 let started: StartedEdge;
 
 beforeAll(async () => {
-  user = await createUser('sensor', 'correct horse');
+  directory = mkdtempSync(join(tmpdir(), 'headwater-sasl-'));
+  usersFile = join(directory, 'users');
+  writeFileSync(usersFile, formatUsers([await createUser('sensor', 'correct horse')]));
 });
 
+afterAll(() => rmSync(directory, { recursive: true }));
+
 beforeEach(async () => {
-  const sasl = {
-    mechanisms: ['PLAIN', 'SCRAM-SHA-256', 'SCRAM-SHA-512'] as const,
-    users: new Users(new Map([[user.name, user]])),
-    throttle: new LoginThrottle(systemEnv.clock),
-    random: systemEnv.random,
-    decoyKey: systemEnv.random.bytes(32),
-  };
+  const sasl = await Security.load(
+    {
+      usersFile,
+      aclFile: null,
+      superUsers: [],
+      allowAnonymous: false,
+      saslMechanisms: ['PLAIN', 'SCRAM-SHA-256', 'SCRAM-SHA-512'],
+      tls: null,
+    },
+    { env: systemEnv, logger: silentLogger, metrics: new Metrics() },
+  );
   started = await startEdge({
     listeners: [{ name: 'SASL', host: '127.0.0.1', port: 0, advertised: null, secure: null, sasl }],
   });

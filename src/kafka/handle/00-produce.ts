@@ -64,12 +64,15 @@ function checkBatch(records: Uint8Array | null, version: number): Refusal | null
 /** Transactional batches need a transactional id and a transaction that this partition was added to (KIP-98). */
 function checkTransaction(
   context: KafkaContext,
+  connection: ClientConnection,
   transactionalId: string | null,
   records: Uint8Array,
   partition: Partition,
 ): number {
   if (!isTransactional(records)) return KAFKA_ERROR.NONE;
-  if (transactionalId === null) return KAFKA_ERROR.TRANSACTIONAL_ID_AUTHORIZATION_FAILED;
+  if (transactionalId === null || !connection.allows('write', 'transaction', transactionalId)) {
+    return KAFKA_ERROR.TRANSACTIONAL_ID_AUTHORIZATION_FAILED;
+  }
   return context.transactionGate.admits(transactionalId, producerIdOf(records), producerEpochOf(records), partition);
 }
 
@@ -112,13 +115,15 @@ class Production {
     for (let t = 0; t < topicData.length; t++) {
       const { name, partitionData } = topicData[t]!;
       const topic = this.#context.log.topic(name);
+      const allowed = this.#connection.allows('write', 'topic', name);
       for (let p = 0; p < partitionData.length; p++) {
         const { index, records } = partitionData[p]!;
         const partition = topic?.partitions[index];
         const refused = acksKnown
           ? checkBatch(records, this.#version)
           : refusal(KAFKA_ERROR.INVALID_REQUIRED_ACKS, `acks ${acks}: allowed are -1, 0 and 1`);
-        if (refused !== null) this.#refuse(t, p, index, refused);
+        if (!allowed) this.#refuse(t, p, index, refusal(KAFKA_ERROR.TOPIC_AUTHORIZATION_FAILED));
+        else if (refused !== null) this.#refuse(t, p, index, refused);
         else if (topic?.internal === true) this.#refuse(t, p, index, refusal(KAFKA_ERROR.INVALID_TOPIC_EXCEPTION));
         else if (partition === undefined) {
           this.#refuse(t, p, index, refusal(KAFKA_ERROR.UNKNOWN_TOPIC_OR_PARTITION));
@@ -134,7 +139,7 @@ class Production {
 
   #append(t: number, p: number, partition: Partition, records: Uint8Array, transactionalId: string | null): void {
     const { index } = partition;
-    const forbidden = checkTransaction(this.#context, transactionalId, records, partition);
+    const forbidden = checkTransaction(this.#context, this.#connection, transactionalId, records, partition);
     if (forbidden !== KAFKA_ERROR.NONE) {
       this.#refuse(t, p, index, refusal(forbidden));
       return;

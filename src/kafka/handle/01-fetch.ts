@@ -13,6 +13,6 @@ export const fetchHandler = handler({
       context.metrics.error(KAFKA_ERROR.FETCH_SESSION_ID_NOT_FOUND);
       return { errorCode: KAFKA_ERROR.FETCH_SESSION_ID_NOT_FOUND, responses: [] };
     }
-    return new FetchOperation(context, request, version).run(connection);
+    return new FetchOperation(context, request, version, connection).run();
   },
 });

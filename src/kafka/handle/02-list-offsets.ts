@@ -42,16 +42,18 @@ async function find(partition: Partition, timestamp: number, isolationLevel: num
 export const listOffsetsHandler = handler({
   api: listOffsets,
   deviations: ['There is no tiered storage: -4 (earliest local) is the log start, -5 (latest tiered) finds nothing.'],
-  async handle(context, request, _version) {
+  async handle(context, request, _version, connection) {
     const topics = [];
     for (const { name, partitions: wanted } of request.topics) {
       const topic = context.log.topic(name);
+      const allowed = connection.allows('describe', 'topic', name);
       const partitions = [];
       for (const { partitionIndex, currentLeaderEpoch, timestamp } of wanted) {
         const partition = topic?.partitions[partitionIndex];
         let errorCode: number;
         let found = NOT_FOUND;
-        if (partition === undefined) errorCode = KAFKA_ERROR.UNKNOWN_TOPIC_OR_PARTITION;
+        if (!allowed) errorCode = KAFKA_ERROR.TOPIC_AUTHORIZATION_FAILED;
+        else if (partition === undefined) errorCode = KAFKA_ERROR.UNKNOWN_TOPIC_OR_PARTITION;
         else if (timestamp < LATEST_TIERED) errorCode = KAFKA_ERROR.UNSUPPORTED_VERSION;
         else {
           errorCode = checkLeaderEpoch(partition, currentLeaderEpoch);

@@ -4,8 +4,8 @@ import { metadata } from '../../wire/kafka/api/03-metadata.ts';
 import { KAFKA_ERROR } from '../../wire/kafka/errors.ts';
 import { type ResponseInput, ZERO_UUID } from '../../wire/kafka/schema.ts';
 import type { KafkaContext } from '../context.ts';
-import { handler } from '../handler.ts';
-import { missingTopic } from '../partitions.ts';
+import { type ClientConnection, handler } from '../handler.ts';
+import { mayCreateTopic, missingTopic } from '../partitions.ts';
 
 type TopicResponse = ResponseInput<typeof metadata>['topics'][number];
 
@@ -33,8 +33,17 @@ const missing = (context: KafkaContext, errorCode: number, name: string | null, 
 };
 
 /** Finds the topic or, when broker and client both allow it, creates it with the broker's defaults. */
-async function findOrCreate(context: KafkaContext, name: string, create: boolean): Promise<TopicResponse> {
+async function findOrCreate(
+  context: KafkaContext,
+  connection: ClientConnection,
+  name: string,
+  wanted: boolean,
+): Promise<TopicResponse> {
   const { log } = context;
+  if (!connection.allows('describe', 'topic', name)) {
+    return missing(context, KAFKA_ERROR.TOPIC_AUTHORIZATION_FAILED, name, ZERO_UUID);
+  }
+  const create = wanted && mayCreateTopic(connection, name);
   const found = log.topic(name);
   if (found !== undefined) return describe(context, found);
   let code: number = KAFKA_ERROR.UNKNOWN_TOPIC_OR_PARTITION;
@@ -63,16 +72,20 @@ export const metadataHandler = handler({
     const noName = version >= 12 ? null : '';
     const topics: TopicResponse[] = [];
     if (wanted === null || (version === 0 && wanted.length === 0)) {
-      for (const topic of log.topics()) topics.push(describe(context, topic));
+      for (const topic of log.topics()) {
+        if (connection.allows('describe', 'topic', topic.name)) topics.push(describe(context, topic));
+      }
     } else {
       const create = settings.autoCreateTopics && request.allowAutoTopicCreation;
       for (const { name, topicId } of wanted) {
         if (topicId !== ZERO_UUID) {
           const topic = log.topicById(topicId);
-          if (topic !== undefined) topics.push(describe(context, topic));
+          // Kafka does not tell whether an id exists that one may not see.
+          if (topic !== undefined && connection.allows('describe', 'topic', topic.name))
+            topics.push(describe(context, topic));
           else topics.push(missing(context, missingTopic(topicId), noName, topicId));
         } else if (name === null) topics.push(missing(context, KAFKA_ERROR.INVALID_REQUEST, noName, topicId));
-        else topics.push(await findOrCreate(context, name, create));
+        else topics.push(await findOrCreate(context, connection, name, create));
       }
     }
     return {

@@ -7,7 +7,7 @@ import { attempt } from '../attempt.ts';
 import { topicEntries } from '../configs.ts';
 import type { KafkaContext } from '../context.ts';
 import { handler } from '../handler.ts';
-import { checkAssignment } from '../partitions.ts';
+import { checkAssignment, mayCreateTopic, requireTopic } from '../partitions.ts';
 
 type CreatableTopic = RequestOf<typeof createTopics>['topics'][number];
 
@@ -73,12 +73,13 @@ async function create(context: KafkaContext, wanted: CreatableTopic, validateOnl
 export const createTopicsHandler = handler({
   api: createTopics,
   deviations: ['The timeout is not used: a topic exists as soon as the answer is sent.'],
-  async handle(context, request) {
+  async handle(context, request, _version, connection) {
     const counts = new Map<string, number>();
     for (const { name } of request.topics) counts.set(name, (counts.get(name) ?? 0) + 1);
     const topics = [];
     for (const wanted of request.topics) {
       const outcome = await attempt(context, async () => {
+        if (!mayCreateTopic(connection, wanted.name)) requireTopic(connection, 'create', wanted.name);
         if (counts.get(wanted.name)! > 1) {
           throw new HeadwaterError('INVALID_REQUEST', `topic "${wanted.name}" comes twice in one request`);
         }

@@ -4,6 +4,7 @@ import { KAFKA_ERROR } from '../../wire/kafka/errors.ts';
 import { attempt } from '../attempt.ts';
 import type { KafkaContext } from '../context.ts';
 import { handler } from '../handler.ts';
+import { requireTopic } from '../partitions.ts';
 
 /** -1 stands for the high watermark. */
 async function deleteBefore(context: KafkaContext, name: string, index: number, offset: number) {
@@ -21,12 +22,15 @@ async function deleteBefore(context: KafkaContext, name: string, index: number, 
 
 export const deleteRecordsHandler = handler({
   api: deleteRecords,
-  async handle(context, request) {
+  async handle(context, request, _version, connection) {
     const topics = [];
     for (const { name, partitions: wanted } of request.topics) {
       const partitions = [];
       for (const { partitionIndex, offset } of wanted) {
-        const outcome = await attempt(context, () => deleteBefore(context, name, partitionIndex, offset));
+        const outcome = await attempt(context, async () => {
+          requireTopic(connection, 'delete', name);
+          return deleteBefore(context, name, partitionIndex, offset);
+        });
         partitions.push({ lowWatermark: -1, ...outcome, partitionIndex });
       }
       topics.push({ name, partitions });

@@ -5,15 +5,17 @@ import { checkLeaderEpoch } from '../partitions.ts';
 
 export const offsetForLeaderEpochHandler = handler({
   api: offsetForLeaderEpoch,
-  handle(context, request) {
+  handle(context, request, _version, connection) {
     const topics = request.topics.map(({ topic: name, partitions }) => {
       const topic = context.log.topic(name);
+      const allowed = connection.allows('describe', 'topic', name);
       return {
         topic: name,
         partitions: partitions.map(({ partition: index, currentLeaderEpoch, leaderEpoch }) => {
           const partition = topic?.partitions[index];
-          const errorCode =
-            partition === undefined
+          const errorCode = !allowed
+            ? KAFKA_ERROR.TOPIC_AUTHORIZATION_FAILED
+            : partition === undefined
               ? KAFKA_ERROR.UNKNOWN_TOPIC_OR_PARTITION
               : checkLeaderEpoch(partition, currentLeaderEpoch);
           context.metrics.error(errorCode);

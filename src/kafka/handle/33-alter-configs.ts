@@ -5,11 +5,18 @@ import { handler } from '../handler.ts';
 
 export const alterConfigsHandler = handler({
   api: alterConfigs,
-  async handle(context, { resources, validateOnly }) {
+  async handle(context, { resources, validateOnly }, _version, connection) {
     const responses = [];
     for (const { resourceType, resourceName, configs } of resources) {
       const outcome = await attempt(context, () =>
-        alterResource(context, resourceType, resourceName, (topic) => replacingChanges(topic, configs), validateOnly),
+        alterResource(
+          context,
+          connection,
+          resourceType,
+          resourceName,
+          (topic) => replacingChanges(topic, configs),
+          validateOnly,
+        ),
       );
       responses.push({ resourceType, resourceName, ...outcome });
     }

@@ -6,7 +6,11 @@ import { handler } from '../handler.ts';
 export const describeLogDirsHandler = handler({
   api: describeLogDirs,
   deviations: ['There is one log directory; the size of a partition is that of its live batches, not of files.'],
-  async handle({ log, settings }, request) {
+  async handle({ log, settings, metrics }, request, _version, connection) {
+    if (!connection.allows('describe', 'cluster', '')) {
+      metrics.error(KAFKA_ERROR.CLUSTER_AUTHORIZATION_FAILED);
+      return { errorCode: KAFKA_ERROR.CLUSTER_AUTHORIZATION_FAILED, results: [] };
+    }
     const wanted = (topic: Topic, index: number): boolean =>
       request.topics === null ||
       request.topics.some((one) => one.topic === topic.name && one.partitions.includes(index));

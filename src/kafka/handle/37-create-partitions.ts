@@ -3,14 +3,15 @@ import { createPartitions } from '../../wire/kafka/api/37-create-partitions.ts';
 import { KAFKA_ERROR } from '../../wire/kafka/errors.ts';
 import { attempt } from '../attempt.ts';
 import { handler } from '../handler.ts';
-import { checkAssignment } from '../partitions.ts';
+import { checkAssignment, requireTopic } from '../partitions.ts';
 
 export const createPartitionsHandler = handler({
   api: createPartitions,
-  async handle(context, { topics, validateOnly }) {
+  async handle(context, { topics, validateOnly }, _version, connection) {
     const results = [];
     for (const { name, count, assignments } of topics) {
       const outcome = await attempt(context, async () => {
+        requireTopic(connection, 'alter', name);
         const present = context.log.topic(name)?.partitions.length;
         if (assignments !== null) {
           if (present !== undefined && assignments.length !== count - present) {

@@ -5,7 +5,7 @@ import { handler } from '../handler.ts';
 
 export const incrementalAlterConfigsHandler = handler({
   api: incrementalAlterConfigs,
-  async handle(context, { resources, validateOnly }) {
+  async handle(context, { resources, validateOnly }, _version, connection) {
     const responses = [];
     for (const { resourceType, resourceName, configs } of resources) {
       const operations = configs.map(({ name, configOperation, value }) => ({
@@ -16,6 +16,7 @@ export const incrementalAlterConfigsHandler = handler({
       const outcome = await attempt(context, () =>
         alterResource(
           context,
+          connection,
           resourceType,
           resourceName,
           (topic) => incrementalChanges(topic, operations),

@@ -16,15 +16,17 @@ function activeProducers(partition: Partition) {
 
 export const describeProducersHandler = handler({
   api: describeProducers,
-  handle(context, request) {
+  handle(context, request, _version, connection) {
     return {
       topics: request.topics.map(({ name, partitionIndexes }) => ({
         name,
         partitions: partitionIndexes.map((partitionIndex) => {
           const partition = context.log.topic(name)?.partitions[partitionIndex];
-          const errorCode = partition === undefined ? KAFKA_ERROR.UNKNOWN_TOPIC_OR_PARTITION : KAFKA_ERROR.NONE;
+          const allowed = connection.allows('read', 'topic', name);
+          const missing = partition === undefined ? KAFKA_ERROR.UNKNOWN_TOPIC_OR_PARTITION : KAFKA_ERROR.NONE;
+          const errorCode = allowed ? missing : KAFKA_ERROR.TOPIC_AUTHORIZATION_FAILED;
           context.metrics.error(errorCode);
-          const producers = partition === undefined ? [] : activeProducers(partition);
+          const producers = partition === undefined || !allowed ? [] : activeProducers(partition);
           return { partitionIndex, errorCode, activeProducers: producers };
         }),
       })),

@@ -11,8 +11,10 @@ const PARTITIONS_MAX = 2_000;
 /** KIP-966: topics in name order, cut at the partition limit; the cursor says where the next request goes on. */
 export const describeTopicPartitionsHandler = handler({
   api: describeTopicPartitions,
-  handle({ log, identity, metrics }, { topics: wanted, responsePartitionLimit, cursor }) {
-    const all = wanted.length === 0 ? [...log.topics()].map(({ name }) => name) : wanted.map(({ name }) => name);
+  handle({ log, identity, metrics }, { topics: wanted, responsePartitionLimit, cursor }, _version, connection) {
+    const visible = (name: string): boolean => connection.allows('describe', 'topic', name);
+    const every = [...log.topics()].map(({ name }) => name).filter(visible);
+    const all = wanted.length === 0 ? every : wanted.map(({ name }) => name);
     const names = [...new Set(all)].sort();
     let left = Math.max(1, Math.min(responsePartitionLimit, PARTITIONS_MAX));
     const topics: Response['topics'][number][] = [];
@@ -31,10 +33,13 @@ export const describeTopicPartitionsHandler = handler({
       }));
     for (const name of names) {
       if (cursor !== null && name < cursor.topicName) continue;
-      const topic = log.topic(name);
+      const topic = visible(name) ? log.topic(name) : undefined;
       if (topic === undefined) {
-        metrics.error(KAFKA_ERROR.UNKNOWN_TOPIC_OR_PARTITION);
-        topics.push({ errorCode: KAFKA_ERROR.UNKNOWN_TOPIC_OR_PARTITION, name, topicId: ZERO_UUID, partitions: [] });
+        const errorCode = visible(name)
+          ? KAFKA_ERROR.UNKNOWN_TOPIC_OR_PARTITION
+          : KAFKA_ERROR.TOPIC_AUTHORIZATION_FAILED;
+        metrics.error(errorCode);
+        topics.push({ errorCode, name, topicId: ZERO_UUID, partitions: [] });
         continue;
       }
       const from = cursor?.topicName === name ? Math.max(0, cursor.partitionIndex) : 0;
