@@ -17,6 +17,10 @@ const TYPES: Readonly<Record<string, string>> = {
 const FILES: Readonly<Record<string, string>> = {
   '/': 'index.html',
   '/page.js': 'page.js',
+  '/views.js': 'views.js',
+  '/actions.js': 'actions.js',
+  '/chart.js': 'chart.js',
+  '/dom.js': 'dom.js',
   '/page.css': 'page.css',
   '/icon.svg': 'icon.svg',
 };

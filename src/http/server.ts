@@ -10,6 +10,7 @@ import type { Metrics, Series } from '../metrics.ts';
 import { answer, answerError, answerJson, begin } from './answer.ts';
 import { matchApi } from './api.ts';
 import { type Authenticate, Gate } from './gate.ts';
+import { History } from './history.ts';
 import type { PageFiles } from './page-files.ts';
 import { PROMETHEUS_CONTENT_TYPE, renderMetrics } from './prometheus.ts';
 import type { HttpProviders } from './views.ts';
@@ -48,12 +49,14 @@ const OUTPUT_PAUSE_BYTES = 256 * 1024;
 export class HttpServer {
   readonly #options: HttpServerOptions;
   readonly #gate: Gate;
+  readonly #history: History;
   readonly #servers: Server[] = [];
   readonly #requests: (status: string) => Series;
 
   constructor(options: HttpServerOptions) {
     this.#options = options;
     this.#gate = new Gate(options.env, options.authenticate);
+    this.#history = new History(options.env.clock, options.providers);
     this.#requests = options.metrics.counters(
       'headwater_http_requests_total',
       'HTTP requests by status.',
@@ -87,11 +90,13 @@ export class HttpServer {
       await this.stop();
       throw error;
     }
+    if (this.#options.page !== null && bound.length > 0) this.#history.start();
     return bound;
   }
 
   /** Requests in flight get up to 500 ms. */
   async stop(): Promise<void> {
+    this.#history.stop();
     const servers = this.#servers.splice(0);
     const closed = servers.map((server) => new Promise<void>((resolve) => server.close(() => resolve())));
     for (const server of servers) server.closeIdleConnections();
@@ -159,6 +164,12 @@ export class HttpServer {
     const visitor = await this.#gate.admit(request, response);
     if (visitor === null) return;
     if (pathname === '/metrics') return this.#read(request, response, () => this.#metrics(request, response));
+    if (pathname === '/api/v1/history') {
+      return this.#read(request, response, () => answerJson(request, response, this.#history.view()));
+    }
+    if (pathname === '/api/v1/me') {
+      return this.#read(request, response, () => answerJson(request, response, visitor));
+    }
     if (pathname.startsWith('/api/v1/')) {
       return this.#api(request, response, pathname.slice('/api/v1/'.length), url.searchParams, visitor.admin);
     }
