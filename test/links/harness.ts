@@ -165,7 +165,9 @@ export class Edge {
     return losses;
   }
 
-  drained(): Promise<void> {
-    return until(() => this.status.backlogRecords === 0, `drained (${JSON.stringify(this.status)})`);
+  drained(ms = 10_000): Promise<void> {
+    return until(() => this.status.backlogRecords === 0, 'drained', ms).catch((error: Error) => {
+      throw new Error(`${error.message}: ${JSON.stringify(this.status)}`);
+    });
   }
 }
