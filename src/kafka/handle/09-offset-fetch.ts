@@ -1,19 +1,30 @@
 import type { FetchedOffset } from '../../groups/group-offsets.ts';
 import { offsetFetch } from '../../wire/kafka/api/09-offset-fetch.ts';
+import { KAFKA_ERROR } from '../../wire/kafka/errors.ts';
 import type { KafkaContext } from '../context.ts';
 import { handler } from '../handler.ts';
 
-type Wanted = readonly { readonly name: string; readonly partitionIndexes: readonly number[] }[] | null;
+const UNKNOWN = { offset: -1, leaderEpoch: -1, metadata: '' };
 
-/** null asks for every committed offset. */
-function topicsOf(context: KafkaContext, groupId: string, wanted: Wanted, requireStable: boolean) {
+interface Question {
+  readonly groupId: string;
+  /** null asks for every committed offset. */
+  readonly topics: readonly { readonly name: string; readonly partitionIndexes: readonly number[] }[] | null;
+}
+
+type MayDescribe = (topic: string) => boolean;
+
+function topicsOf(context: KafkaContext, { groupId, topics }: Question, requireStable: boolean, allows: MayDescribe) {
   const { offsets } = context.groups;
+  const refuse = (partition: number) => ({ ...UNKNOWN, partition, error: KAFKA_ERROR.TOPIC_AUTHORIZATION_FAILED });
   const found =
-    wanted === null
-      ? offsets.committed(groupId, requireStable)
-      : wanted.map(({ name, partitionIndexes }) => ({
+    topics === null
+      ? offsets.committed(groupId, requireStable).filter(({ topic }) => allows(topic))
+      : topics.map(({ name, partitionIndexes }) => ({
           topic: name,
-          partitions: offsets.fetch(groupId, name, partitionIndexes, requireStable),
+          partitions: allows(name)
+            ? offsets.fetch(groupId, name, partitionIndexes, requireStable)
+            : partitionIndexes.map(refuse),
         }));
   const partitionOf = ({ partition, offset, leaderEpoch, metadata, error }: FetchedOffset) => {
     context.metrics.error(error);
@@ -30,13 +41,10 @@ function topicsOf(context: KafkaContext, groupId: string, wanted: Wanted, requir
 
 export const offsetFetchHandler = handler({
   api: offsetFetch,
-  handle(context, { groupId, topics, groups, requireStable }, version) {
-    if (version < 8) return { topics: topicsOf(context, groupId, topics, requireStable) };
-    return {
-      groups: groups.map((group) => ({
-        groupId: group.groupId,
-        topics: topicsOf(context, group.groupId, group.topics, requireStable),
-      })),
-    };
+  handle(context, { groupId, topics, groups, requireStable }, version, connection) {
+    const allows = (topic: string) => connection.allows('describe', 'topic', topic);
+    const answer = (question: Question) => topicsOf(context, question, requireStable, allows);
+    if (version < 8) return { topics: answer({ groupId, topics }) };
+    return { groups: groups.map((group) => ({ groupId: group.groupId, topics: answer(group) })) };
   },
 });

@@ -1,7 +1,8 @@
+import type { TxnPartition } from '../../transactions/step.ts';
 import { addPartitionsToTxn } from '../../wire/kafka/api/24-add-partitions-to-txn.ts';
 import { KAFKA_ERROR } from '../../wire/kafka/errors.ts';
 import type { KafkaContext } from '../context.ts';
-import { handler } from '../handler.ts';
+import { type ClientConnection, handler } from '../handler.ts';
 import { fencingError } from '../transaction-errors.ts';
 
 interface Transaction {
@@ -13,7 +14,12 @@ interface Transaction {
 }
 
 /** One error code per partition, in order. A partition that is not there keeps the others out too. */
-async function errorsOf(context: KafkaContext, transaction: Transaction, version: number): Promise<number[]> {
+async function errorsOf(
+  context: KafkaContext,
+  connection: ClientConnection,
+  transaction: Transaction,
+  version: number,
+): Promise<number[]> {
   const { transactionalId, producerId, producerEpoch, verifyOnly, topics } = transaction;
   const producer = { producerId, epoch: producerEpoch };
   const named = topics.flatMap(({ name, partitions }) => partitions.map((partition) => ({ topic: name, partition })));
@@ -22,23 +28,27 @@ async function errorsOf(context: KafkaContext, transaction: Transaction, version
     const absent = version >= 5 ? KAFKA_ERROR.TRANSACTION_ABORTABLE : KAFKA_ERROR.INVALID_TXN_STATE;
     return context.transactions.verify(transactionalId, producer, named, absent);
   }
-  const known = named.map(({ topic: name, partition }) => {
+  const known = named.map(({ topic: name, partition }): TxnPartition | number => {
+    if (!connection.allows('write', 'topic', name)) return KAFKA_ERROR.TOPIC_AUTHORIZATION_FAILED;
     const topic = context.log.topic(name);
     const exists = topic?.partitions[partition] !== undefined && !topic.internal;
-    return exists ? { topic: name, topicId: topic.id, partition } : null;
+    return exists ? { topic: name, topicId: topic.id, partition } : KAFKA_ERROR.UNKNOWN_TOPIC_OR_PARTITION;
   });
-  if (known.includes(null)) {
-    return known.map((one) =>
-      one === null ? KAFKA_ERROR.UNKNOWN_TOPIC_OR_PARTITION : KAFKA_ERROR.OPERATION_NOT_ATTEMPTED,
-    );
+  if (known.some((one) => typeof one === 'number')) {
+    return known.map((one) => (typeof one === 'number' ? one : KAFKA_ERROR.OPERATION_NOT_ATTEMPTED));
   }
-  const partitions = known.flatMap((one) => one ?? []);
+  const partitions = known.filter((one) => typeof one !== 'number');
   const error = await context.transactions.addPartitions(transactionalId, producer, partitions);
   return named.map(() => error);
 }
 
-async function resultsOf(context: KafkaContext, transaction: Transaction, version: number) {
-  const errors = await errorsOf(context, transaction, version);
+async function resultsOf(
+  context: KafkaContext,
+  connection: ClientConnection,
+  transaction: Transaction,
+  version: number,
+) {
+  const errors = await errorsOf(context, connection, transaction, version);
   let at = 0;
   return transaction.topics.map(({ name, partitions }) => ({
     name,
@@ -51,7 +61,7 @@ async function resultsOf(context: KafkaContext, transaction: Transaction, versio
 
 export const addPartitionsToTxnHandler = handler({
   api: addPartitionsToTxn,
-  async handle(context, request, version) {
+  async handle(context, request, version, connection) {
     if (version < 4) {
       const transaction = {
         transactionalId: request.v3AndBelowTransactionalId,
@@ -60,12 +70,12 @@ export const addPartitionsToTxnHandler = handler({
         verifyOnly: false,
         topics: request.v3AndBelowTopics,
       };
-      return { resultsByTopicV3AndBelow: await resultsOf(context, transaction, version) };
+      return { resultsByTopicV3AndBelow: await resultsOf(context, connection, transaction, version) };
     }
     const resultsByTransaction = await Promise.all(
       request.transactions.map(async (transaction) => ({
         transactionalId: transaction.transactionalId,
-        topicResults: await resultsOf(context, transaction, version),
+        topicResults: await resultsOf(context, connection, transaction, version),
       })),
     );
     return { errorCode: KAFKA_ERROR.NONE, resultsByTransaction };

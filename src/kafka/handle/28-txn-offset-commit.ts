@@ -1,24 +1,25 @@
 import { txnOffsetCommit } from '../../wire/kafka/api/28-txn-offset-commit.ts';
 import { KAFKA_ERROR } from '../../wire/kafka/errors.ts';
 import { handler } from '../handler.ts';
-import { commitResults, offsetsOf } from '../offsets.ts';
+import { offsetsOf, perPartition } from '../offsets.ts';
 
 export const txnOffsetCommitHandler = handler({
   api: txnOffsetCommit,
-  async handle(context, request) {
-    const { transactionalId, groupId, producerId, producerEpoch, topics } = request;
+  async handle(context, request, _version, connection) {
+    const { transactionalId, groupId, producerId, producerEpoch } = request;
     const producer = { producerId, epoch: producerEpoch };
-    const refused =
-      groupId === ''
-        ? KAFKA_ERROR.INVALID_GROUP_ID
-        : context.transactions.admitsGroup(transactionalId, producer, groupId);
-    if (refused !== KAFKA_ERROR.NONE) return { topics: commitResults(context, topics, refused) };
     const member = {
       generation: request.generationId,
       memberId: request.memberId,
       instanceId: request.groupInstanceId,
     };
-    const errors = await context.groups.offsets.commitPending(groupId, producerId, member, offsetsOf(topics));
-    return { topics: commitResults(context, topics, errors) };
+    const mayRead = (topic: string) => connection.allows('read', 'topic', topic);
+    const topics = await perPartition(context, request.topics, mayRead, async (allowed) => {
+      if (groupId === '') return KAFKA_ERROR.INVALID_GROUP_ID;
+      const refused = context.transactions.admitsGroup(transactionalId, producer, groupId);
+      if (refused !== KAFKA_ERROR.NONE) return refused;
+      return context.groups.offsets.commitPending(groupId, producerId, member, offsetsOf(allowed));
+    });
+    return { topics };
   },
 });
