@@ -89,6 +89,7 @@ export class Connection implements Link {
     this.connectedAt = context.tick.now;
     this.#lastPacketAt = context.tick.now;
     stream.on('data', (chunk: Buffer) => {
+      if (this.#state === 'closed') return;
       context.counters.bytesIn.value += chunk.length;
       // [MQTT-3.1.0-1] What does not begin as CONNECT is not waited for, however long it claims to be.
       if (this.#state === 'new' && this.#parser.pendingBytes === 0 && chunk[0]! >> 4 !== TYPE.CONNECT) {
@@ -255,7 +256,7 @@ export class Connection implements Link {
   }
 
   /** `publication.reason` is decided: sends what is due, in the order received. */
-  settle(): void {
+  readonly settle = (): void => {
     let due = this.#firstDue;
     while (due !== null && due.reason >= 0) {
       this.#pendingBytes -= due.byteLength;
@@ -265,7 +266,7 @@ export class Connection implements Link {
     this.#firstDue = due;
     if (due === null) this.#lastDue = null;
     if (this.#paused) this.resume();
-  }
+  };
 
   #acknowledge(publication: Publication): void {
     const { reason, qos, packetId } = publication;

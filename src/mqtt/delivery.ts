@@ -11,7 +11,7 @@ import type { QoS, Version } from '../wire/mqtt/packets.ts';
 import { type EncodedPublish, encodePublish } from '../wire/mqtt/publish.ts';
 import type { CatchUp } from './catch-up.ts';
 import type { MqttCounters } from './counters.ts';
-import { SharedEncodings } from './encodings.ts';
+import type { SharedEncodings } from './encodings.ts';
 import type { Feed } from './feed.ts';
 import { countedDown, type Message, messageOf } from './message.ts';
 import type { Output } from './output.ts';
@@ -56,6 +56,8 @@ export interface DeliveryContext {
   readonly catchUp: CatchUp;
   readonly counters: MqttCounters;
   readonly routes: RouteTable;
+  /** Scratch for one message at a time. */
+  readonly encodings: SharedEncodings;
 }
 
 /** A retained message due to one subscription. */
@@ -94,7 +96,6 @@ export class Delivery implements Target, CatchingUp {
   readonly groups = new Set<{ pump(): void }>();
   /** Something changed that a stored state does not show. */
   dirty = false;
-  readonly #encodings = new SharedEncodings();
 
   constructor(context: DeliveryContext, owner: DeliveryOwner) {
     this.#context = context;
@@ -260,8 +261,8 @@ export class Delivery implements Target, CatchingUp {
       this.#retainedAt++;
       const properties = countedDown(message, this.#context.clock.now(), this.#context.clockTrusted());
       if (properties === null) continue;
-      this.#encodings.begin(message, properties);
-      this.send(match, message, feed, offset, this.#encodings, true);
+      this.#context.encodings.begin(message, properties);
+      this.send(match, message, feed, offset, this.#context.encodings, true);
     }
     this.#retained = [];
     this.#retainedAt = 0;
@@ -310,10 +311,10 @@ export class Delivery implements Target, CatchingUp {
         this.lagging.delete(feed);
         continue;
       }
-      if (!this.#hasRoom(0)) return false;
       // In turn with the others.
       this.lagging.delete(feed);
       this.lagging.set(feed, start);
+      if (!this.#hasRoom(0)) return false;
       return await this.#readSome(link, feed, start);
     }
     this.lagging = null;
@@ -379,8 +380,8 @@ export class Delivery implements Target, CatchingUp {
       this.#context.counters.expired.value++;
       return true;
     }
-    this.#encodings.begin(message, properties);
-    this.send(match, message, feed, offset, this.#encodings);
+    this.#context.encodings.begin(message, properties);
+    this.send(match, message, feed, offset, this.#context.encodings);
     return true;
   }
 

@@ -21,6 +21,7 @@ import { Connection } from './connection.ts';
 import type { MqttContext, MqttSettings } from './context.ts';
 import { type MqttCounters, mqttCounters } from './counters.ts';
 import type { DeliveryContext } from './delivery.ts';
+import { SharedEncodings } from './encodings.ts';
 import { FanOut } from './fan-out.ts';
 import { type Accepted, Listener, type MqttListenerOptions } from './listener.ts';
 import { Flusher } from './output.ts';
@@ -121,7 +122,8 @@ export class MqttEdge {
     this.#fanOut = new FanOut({ log, routes, index: this.#index, topics, clock, clockTrusted, logger, counters });
     const fanOut = this.#fanOut;
     this.#catchUp = new CatchUp(logger);
-    const delivery: DeliveryContext = { clock, clockTrusted, catchUp: this.#catchUp, counters, routes };
+    const encodings = new SharedEncodings();
+    const delivery: DeliveryContext = { clock, clockTrusted, catchUp: this.#catchUp, counters, routes, encodings };
     const retainedMax = options.retainedMaxBytes ?? MQTT_RETAINED_MAX_BYTES;
     this.#retained = new RetainedMessages(meta, fanOut, clock, clockTrusted, retainedMax);
     const retained = this.#retained;
@@ -253,8 +255,8 @@ export class MqttEdge {
 
   #publishWill(clientId: string, will: PendingWill): void {
     try {
-      const options = { clientId, packetId: 0, nameClient: false, exchange: null };
-      const publication = this.#publisher.prepare(will.message, options);
+      const { message } = will;
+      const publication = this.#publisher.prepare(message.topic, message, clientId, 0, false, null);
       this.#publisher.submit(publication, (_, error) => {
         if (error !== null) this.#deps.logger.warn({ clientId, why: error.message }, 'a will could not be stored');
       });

@@ -51,33 +51,25 @@ export function forwarded(properties: Readonly<Properties>): Readonly<Properties
   return out;
 }
 
-export interface HeaderOptions {
-  readonly keyIsTopic: boolean;
-  readonly client: string | null;
-  readonly exchange: Uint8Array | null;
-}
-
+/** `client`: publisher to name in the record; `exchange`: mark of a QoS 2 exchange. */
 export function headersOf(
-  message: Omit<Message, 'payload' | 'timestamp'>,
-  options: HeaderOptions,
+  topic: string,
+  qos: QoS,
+  retain: boolean,
+  properties: Readonly<Properties>,
+  keyIsTopic: boolean,
+  client: string | null,
+  exchange: Uint8Array | null,
 ): readonly RecordHeader[] {
-  const { properties } = message;
-  if (
-    options.keyIsTopic &&
-    message.qos === 1 &&
-    !message.retain &&
-    properties === NO_PROPERTIES &&
-    options.client === null
-  ) {
-    return NO_HEADERS;
-  }
+  if (keyIsTopic && qos === 1 && !retain && properties === NO_PROPERTIES && client === null) return NO_HEADERS;
   const headers: RecordHeader[] = [];
   const text = (key: string, value: string) => headers.push({ key, value: Buffer.from(value) });
-  if (!options.keyIsTopic) text('mqtt.topic', message.topic);
-  if (message.qos !== 1) headers.push({ key: 'mqtt.qos', value: QOS_VALUES[message.qos]! });
-  if (message.retain) headers.push({ key: 'mqtt.retain', value: ONE });
-  if (options.client !== null) text('mqtt.client', options.client);
-  if (options.exchange !== null) headers.push({ key: 'mqtt.exchange', value: options.exchange });
+  if (!keyIsTopic) text('mqtt.topic', topic);
+  if (qos !== 1) headers.push({ key: 'mqtt.qos', value: QOS_VALUES[qos]! });
+  if (retain) headers.push({ key: 'mqtt.retain', value: ONE });
+  if (client !== null) text('mqtt.client', client);
+  if (exchange !== null) headers.push({ key: 'mqtt.exchange', value: exchange });
+  if (properties === NO_PROPERTIES) return headers;
   if (properties.messageExpiryInterval !== undefined) text('mqtt.expiry', String(properties.messageExpiryInterval));
   if (properties.payloadFormatIndicator === 1) headers.push({ key: 'mqtt.payload.format', value: ONE });
   if (properties.contentType !== undefined) text('mqtt.content.type', properties.contentType);

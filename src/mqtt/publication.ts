@@ -14,7 +14,7 @@ export class Publication implements LogRecord, Message {
   readonly qos: QoS;
   readonly retain: boolean;
   readonly properties: Readonly<Properties>;
-  readonly publisher: string | null;
+  readonly publisher: string;
   readonly entry: TopicEntry;
   readonly packetId: number;
   /** -1 while it is not decided; then the reason code of its acknowledgement. */
@@ -25,20 +25,25 @@ export class Publication implements LogRecord, Message {
   constructor(
     entry: TopicEntry,
     key: Uint8Array,
-    message: Message,
+    payload: Uint8Array,
+    qos: QoS,
+    retain: boolean,
+    properties: Readonly<Properties>,
     headers: readonly RecordHeader[],
+    timestamp: number,
+    publisher: string,
     packetId: number,
   ) {
     this.entry = entry;
     this.key = key;
-    this.value = message.payload;
+    this.value = payload;
     this.headers = headers;
-    this.timestamp = message.timestamp;
+    this.timestamp = timestamp;
     this.topic = entry.topic;
-    this.qos = message.qos;
-    this.retain = message.retain;
-    this.properties = message.properties;
-    this.publisher = message.publisher;
+    this.qos = qos;
+    this.retain = retain;
+    this.properties = properties;
+    this.publisher = publisher;
     this.packetId = packetId;
   }
 

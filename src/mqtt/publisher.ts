@@ -2,20 +2,22 @@
 import type { Clock } from '../env.ts';
 import { asHeadwaterError, HeadwaterError } from '../errors.ts';
 import type { Log } from '../log/types.ts';
+import type { QoS } from '../wire/mqtt/packets.ts';
+import type { Properties } from '../wire/mqtt/properties.ts';
 import { REASON } from '../wire/mqtt/reason.ts';
 import type { MqttCounters } from './counters.ts';
 import type { FanOut } from './fan-out.ts';
-import { headersOf, type Message } from './message.ts';
+import { forwarded, headersOf } from './message.ts';
 import { Publication } from './publication.ts';
 import type { RetainedMessages } from './retained.ts';
 import type { TopicCache } from './topic-cache.ts';
 
-export interface PublishOptions {
-  readonly clientId: string;
-  readonly packetId: number;
-  /** The publisher's own session has a No Local subscription: the record must tell who it is from. */
-  readonly nameClient: boolean;
-  readonly exchange: Uint8Array | null;
+/** What a client or a will publishes; a PUBLISH packet is one. */
+export interface Outbound {
+  readonly qos: QoS;
+  readonly retain: boolean;
+  readonly payload: Uint8Array;
+  readonly properties: Readonly<Properties>;
 }
 
 export interface PublisherDependencies {
@@ -37,27 +39,26 @@ export class Publisher {
     this.#deps = deps;
   }
 
-  /** Throws TOPIC_NAME_INVALID. */
-  prepare(message: Omit<Message, 'timestamp' | 'publisher'>, options: PublishOptions): Publication {
+  /**
+   * `nameClient`: the publisher's own session has a No Local subscription, so that the record must tell who it is from.
+   * Throws TOPIC_NAME_INVALID.
+   */
+  prepare(
+    topic: string,
+    message: Outbound,
+    clientId: string,
+    packetId: number,
+    nameClient: boolean,
+    exchange: Uint8Array | null,
+  ): Publication {
     const { topics, clock } = this.#deps;
-    const entry = topics.get(message.topic);
-    const key = topics.keyFor(entry, options.clientId);
-    const { topic, qos, retain, payload, properties } = message;
-    const full: Message = {
-      topic,
-      qos,
-      retain,
-      payload,
-      properties,
-      timestamp: clock.now(),
-      publisher: options.clientId,
-    };
-    const headers = headersOf(full, {
-      keyIsTopic: entry.route.keyIsTopic,
-      client: options.nameClient ? options.clientId : null,
-      exchange: options.exchange,
-    });
-    return new Publication(entry, key, full, headers, options.packetId);
+    const entry = topics.get(topic);
+    const key = topics.keyFor(entry, clientId);
+    const { qos, retain, payload } = message;
+    const properties = forwarded(message.properties);
+    const client = nameClient ? clientId : null;
+    const headers = headersOf(topic, qos, retain, properties, entry.route.keyIsTopic, client, exchange);
+    return new Publication(entry, key, payload, qos, retain, properties, headers, clock.now(), clientId, packetId);
   }
 
   submit(publication: Publication, done: Published): void {
@@ -112,8 +113,19 @@ export class Publisher {
       if (topics.partitionFor(entry, publication.key as Buffer) === null) {
         this.#refuse(publication, new HeadwaterError('UNKNOWN_TOPIC', `log topic ${topicName} does not exist`), done);
       } else {
-        const { key, headers, packetId } = publication;
-        const again = new Publication(entry, key!, publication, headers, packetId);
+        const { key, value, qos, retain, properties, headers, timestamp, publisher, packetId } = publication;
+        const again = new Publication(
+          entry,
+          key!,
+          value,
+          qos,
+          retain,
+          properties,
+          headers,
+          timestamp,
+          publisher,
+          packetId,
+        );
         this.submit(again, (settled, error) => {
           publication.reason = settled.reason;
           done(publication, error);

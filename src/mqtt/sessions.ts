@@ -96,7 +96,6 @@ export class Sessions {
       }
       this.#active.set(clientId, session);
       session.connection = connection;
-      const storedExpiry = session.expirySeconds;
       session.expirySeconds = expirySeconds;
       if (present) {
         this.#wills.delete(clientId); // [MQTT-3.1.3-9]
@@ -104,8 +103,11 @@ export class Sessions {
           this.#deps.subscriptions.connect(session, subscription);
         await this.#resolveIntents(session);
       }
-      if (session.persistent || storedExpiry !== expirySeconds) {
-        if (session.persistent) await this.#deps.store.saveInfo(session, true);
+      if (session.persistent) await this.#deps.store.saveInfo(session, true);
+      else if (session.stored) {
+        // It ends with this connection now, after a crash too.
+        await this.#deps.store.remove(clientId);
+        session.stored = false;
       }
       return { session, present };
     });

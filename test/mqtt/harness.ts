@@ -15,7 +15,8 @@ export interface TestEdge {
   readonly metrics: Metrics;
   readonly disk: MemoryDisk;
   readonly port: number;
-  counter(name: string): number;
+  /** The sum over the series of a counter or gauge. */
+  counterNow(name: string): number;
   stop(): Promise<void>;
   /** The process is gone between two instructions; the disk keeps what was synced. */
   crash(): void;
@@ -50,7 +51,7 @@ export async function startEdge(
     metrics,
     disk,
     port: edge.addresses[0]?.port ?? 0,
-    counter(name) {
+    counterNow(name) {
       for (const family of metrics.families()) {
         if (family.name !== name) continue;
         return [...family.samples()].reduce((sum, sample) => sum + sample.value, 0);

@@ -2,7 +2,6 @@
 import type { PublishPacket } from '../../wire/mqtt/packets.ts';
 import { MqttError, protocolError, REASON } from '../../wire/mqtt/reason.ts';
 import type { Connection } from '../connection.ts';
-import { forwarded } from '../message.ts';
 import type { Publication } from '../publication.ts';
 import type { Inbound, Session } from '../session.ts';
 import { parseTopicName } from '../topic-filter.ts';
@@ -64,21 +63,10 @@ export function handlePublish(connection: Connection, packet: PublishPacket): vo
     }
   }
   const allowed = isAllowed(connection, topic);
-  const message = {
-    topic,
-    qos: packet.qos,
-    retain: packet.retain,
-    payload: packet.payload,
-    properties: forwarded(packet.properties),
-  };
   const marked = packet.qos === 2 && session.persistent && allowed;
   const exchange = marked ? context.env.random.bytes(EXCHANGE_BYTES) : null;
-  const publication = context.publisher.prepare(message, {
-    clientId: connection.clientId,
-    packetId: packet.packetId,
-    nameClient: session.hasNoLocal,
-    exchange,
-  });
+  const { clientId } = connection;
+  const publication = context.publisher.prepare(topic, packet, clientId, packet.packetId, session.hasNoLocal, exchange);
   connection.expect(publication);
   if (!allowed) {
     context.counters.publishRefused.value++;
@@ -91,7 +79,7 @@ export function handlePublish(connection: Connection, packet: PublishPacket): vo
       publication.reason = REASON.SUCCESS;
       context.publisher.submit(publication, () => undefined);
       connection.settle();
-    } else context.publisher.submit(publication, () => connection.settle());
+    } else context.publisher.submit(publication, connection.settle);
   }
 }
 

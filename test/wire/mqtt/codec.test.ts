@@ -185,7 +185,8 @@ describe.each([4, 5] as const)('the MQTT codec, protocol level %i', (version) =>
             const wantedPairs: Record<string, string[]> = Object.create(null);
             for (const [key, value] of pairs) wantedPairs[key] = [...(wantedPairs[key] ?? []), value];
             for (const [key, values] of Object.entries(wantedPairs)) {
-              if (key === '__proto__' || key in Object.prototype) continue;
+              // mqtt-packet loses these: names of Object's own, and an empty value that another follows.
+              if (key in Object.prototype || (values.length > 1 && values.includes(''))) continue;
               expect([got.userProperties[key]].flat()).toEqual(values);
             }
           }
