@@ -155,7 +155,7 @@ static uint64_t widen16(uint32_t bits) {
 hw_status hw_cbor_read(hw_cbor_reader *reader, hw_cbor_item *item) {
   const uint8_t *at = reader->at;
   size_t left = (size_t)(reader->end - at);
-  unsigned major, info, size = 0;
+  unsigned major, info, size;
   uint64_t argument;
   if (left == 0) return HW_NONE;
   major = *at & 0xe0u;

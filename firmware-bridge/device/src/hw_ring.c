@@ -237,6 +237,18 @@ static hw_status find_oldest(hw_ring *ring) {
   return HW_OK;
 }
 
+/* Whether nothing was ever programmed from `offset` to the end of the newest sector. */
+static hw_status check_blank(const hw_ring *ring, uint32_t offset) {
+  uint8_t part[16];
+  for (; offset < ring->flash->sector_size; offset += (uint32_t)sizeof part) {
+    uint32_t left = ring->flash->sector_size - offset, size = left < sizeof part ? left : (uint32_t)sizeof part;
+    hw_status status = flash_read(ring, ring->lap, offset, part, size);
+    if (status != HW_OK) return status;
+    if (!is_filled(part, size, 0xff)) return HW_CORRUPT;
+  }
+  return HW_NONE;
+}
+
 /* Walks all entries once: where the acknowledged ones end, the highest sequence and boot, where the newest sector is full to. */
 static hw_status find_entries(hw_ring *ring) {
   hw_entry entry;
@@ -260,6 +272,7 @@ static hw_status find_entries(hw_ring *ring) {
   /* `entry` stands where the walk ended in the newest sector: at its free space, or at a torn head. */
   if (!is_live(ring, entry.lap, &found)) return HW_FLASH;
   status = read_head(ring, &entry);
+  if (status == HW_NONE) status = check_blank(ring, entry.offset);
   if (status == HW_FLASH) return status;
   if (status == HW_NONE) {
     ring->offset = entry.offset;
