@@ -1,4 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { encodeMarker } from '../../src/wire/batch/control-batch.ts';
+import { patchCrc, patchLogAppendTime } from '../../src/wire/batch/record-batch.ts';
+import { encodeBatch } from '../../src/wire/batch/record-encoder.ts';
 import { FakeKafka } from './fake-kafka.ts';
 import { Edge, until } from './harness.ts';
 
@@ -126,7 +129,6 @@ describe('exactly once', () => {
     foreign.writeBigInt64BE(-1n, 43);
     foreign.writeInt16BE(-1, 51);
     foreign.writeInt32BE(-1, 53);
-    const { patchCrc } = await import('../../src/wire/batch/record-batch.ts');
     patchCrc(foreign);
     for (let times = 0; times < 30; times++) upstream.append(foreign);
     kafka.forgetProducers();
@@ -241,4 +243,216 @@ describe('exactly once', () => {
     }
     expect(await edge.losses()).toEqual([]);
   }, 30_000);
+});
+
+describe('what is not for upstream', () => {
+  it('control batches and aborted transactions stay here; what was committed goes, without its transaction', async () => {
+    makeEdge();
+    const [partition] = await edge.topic('t');
+    const batch = (value: string, producerId: number) =>
+      encodeBatch([{ key: null, value: Buffer.from(value), headers: [], timestamp: 1 }], {
+        now: 0,
+        producerId,
+        producerEpoch: 0,
+        baseSequence: 0,
+        transactional: true,
+      });
+    const marker = (type: 'abort' | 'commit', producerId: number) =>
+      encodeMarker({ type, producerId, producerEpoch: 0, coordinatorEpoch: 0, timestamp: 1 });
+    partition!.commit(batch('committed', 5));
+    partition!.commit(batch('aborted', 6));
+    partition!.commit(marker('commit', 5));
+    partition!.commit(marker('abort', 6));
+    partition!.aborted = [{ producerId: 6, firstOffset: 1, lastOffset: 3 }];
+    partition!.commit(batch('open', 7));
+    partition!.stable = 4;
+    await edge.start();
+    await until(() => edge.status.partitions[0]?.nextOffset === 4, 'everything decided is sent');
+    expect(kafka.partition('edge.t').values()).toEqual(['committed']);
+    partition!.commit(marker('commit', 7));
+    partition!.stable = null;
+    partition!.wake();
+    await edge.drained();
+    const { batches, values } = {
+      batches: kafka.partition('edge.t').batches,
+      values: kafka.partition('edge.t').values(),
+    };
+    expect(values).toEqual(['committed', 'open']);
+    expect(batches.map((sent) => sent.readInt16BE(21) & 0x10)).toEqual([0, 0]);
+    expect(batches.map((sent) => sent.readInt32BE(53))).toEqual([0, 1]);
+  });
+
+  it('holes of compaction and append times are encoded so that Kafka takes them', async () => {
+    makeEdge();
+    const [partition] = await edge.topic('t');
+    edge.write(partition!, 3);
+    edge.write(partition!, 1);
+    const { batches } = partition!;
+    // Offsets 0 to 5 of which 3 are left: the last offset delta stays.
+    const holed = batches[0]!;
+    holed.writeInt32BE(5, 23);
+    patchCrc(holed);
+    batches[1]!.writeBigInt64BE(6n, 0);
+    partition!.logEndOffset = 7;
+    patchLogAppendTime(batches[1]!, 5_000);
+    await edge.start();
+    await edge.drained();
+    const upstream = kafka.partition('edge.t');
+    expect(upstream.values()).toEqual(edge.written(partition!));
+    expect(upstream.batches.map((sent) => [sent.readInt32BE(23), sent.readInt32BE(57), sent.readInt16BE(21)])).toEqual([
+      [2, 3, 0],
+      [0, 1, 0],
+    ]);
+    expect(upstream.batches[1]!.readBigInt64BE(27)).toBe(5_000n);
+  });
+
+  it('what retention removed first is in the ledger, exactly, and once', async () => {
+    makeEdge({ paused: true });
+    const [partition] = await edge.topic('t');
+    for (let batch = 0; batch < 6; batch++) edge.write(partition!, 2);
+    await edge.start();
+    edge.links!.pause('cloud', false);
+    await edge.drained();
+    edge.links!.pause('cloud', true);
+    for (let batch = 0; batch < 6; batch++) edge.write(partition!, 2);
+    await edge.stop();
+    partition!.logStartOffset = 18;
+    partition!.batches.splice(0, 9);
+    await edge.start();
+    edge.links!.pause('cloud', false);
+    await edge.drained();
+    const written = edge.written(partition!);
+    expect(kafka.partition('edge.t').values()).toEqual([...written.slice(0, 12), ...written.slice(18)]);
+    expect(edge.status.lostRecords).toBe(6);
+    await edge.stop();
+    await edge.start();
+    await edge.drained();
+    expect(await edge.losses()).toMatchObject([
+      {
+        topic: 't',
+        partition: 0,
+        firstOffset: 12,
+        lastOffset: 17,
+        by: 'cloud',
+        reason: expect.stringMatching(/^retention/),
+      },
+    ]);
+  });
+
+  it('a topic of the same name that is created again starts from its own beginning', async () => {
+    makeEdge();
+    const [first] = await edge.topic('t');
+    edge.write(first!, 5);
+    await edge.start();
+    await edge.drained();
+    await edge.stop();
+    await edge.log.deleteTopic('t');
+    const [second] = await edge.topic('t');
+    edge.write(second!, 2);
+    await edge.start();
+    await edge.drained();
+    expect(kafka.partition('edge.t').values()).toEqual([...edge.written(first!), ...edge.written(second!)]);
+  });
+});
+
+describe('trouble', () => {
+  it('of one partition does not hold the others, and shows', async () => {
+    makeEdge();
+    const [good] = await edge.topic('good');
+    const [bad] = await edge.topic('bad');
+    kafka.create('edge.bad', 1);
+    kafka.partition('edge.bad').append = () => ({ code: 29, baseOffset: -1 });
+    edge.write(bad!, 1);
+    await edge.start();
+    for (let batch = 0; batch < 20; batch++) edge.write(good!, 1);
+    await until(() => kafka.topics.get('edge.good')?.partitions[0]?.end === 20, 'the good one is upstream');
+    await until(() => edge.status.state === 'blocked', 'the link says so');
+    expect(edge.status.lastError).toContain('TOPIC_AUTHORIZATION_FAILED');
+    await until(() => edge.status.backlogRecords === 1, 'only the bad one is behind');
+  });
+
+  it('silence without a reset is noticed and the connection is built anew', async () => {
+    makeEdge({ 'request.timeout.ms': 200 });
+    const [partition] = await edge.topic('t');
+    edge.write(partition!, 1);
+    await edge.start();
+    await edge.drained();
+    kafka.faults.push({ kind: 'silence' });
+    edge.write(partition!, 1);
+    await until(() => edge.status.lastError !== null, 'the silence is noticed');
+    kafka.silent = false;
+    await edge.drained();
+    expect(kafka.partition('edge.t').values()).toEqual(edge.written(partition!));
+  });
+
+  it('another producer id is asked for when upstream does not take our sequence at all', async () => {
+    makeEdge();
+    const [partition] = await edge.topic('t');
+    edge.write(partition!, 2);
+    await edge.start();
+    await edge.drained();
+    kafka.faults.push({ kind: 'code', code: 45 }, { kind: 'code', code: 45 });
+    edge.write(partition!, 2);
+    await edge.drained();
+    expect(kafka.partition('edge.t').values()).toEqual(edge.written(partition!));
+    expect(new Set(kafka.partition('edge.t').batches.map((batch) => batch.readBigInt64BE(43))).size).toBe(2);
+  });
+
+  it('partitions that upstream lacks are added, and those added here appear there', async () => {
+    makeEdge();
+    kafka.create('edge.t', 1);
+    const partitions = await edge.topic('t', 3);
+    for (const partition of partitions) edge.write(partition, 1);
+    await edge.start();
+    await edge.drained();
+    expect(kafka.topics.get('edge.t')!.partitions.map(({ end }) => end)).toEqual([1, 1, 1]);
+  });
+});
+
+describe('policy', () => {
+  it('paused, nothing goes out; resumed, everything', async () => {
+    makeEdge({ paused: true });
+    const [partition] = await edge.topic('t');
+    edge.write(partition!, 3);
+    await edge.start();
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    expect(kafka.requests).toHaveLength(0);
+    expect(edge.status.state).toBe('paused');
+    edge.links!.pause('cloud', false);
+    await edge.drained();
+    edge.links!.pause('cloud', true);
+    edge.write(partition!, 3);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    expect(kafka.partition('edge.t').end).toBe(3);
+    expect(() => edge.links!.pause('clod', true)).toThrow('configured: cloud');
+  });
+
+  it('requests hold one batch of a partition each and stay within their size', async () => {
+    makeEdge({ 'max.request.size': 16 * 1024 });
+    const partitions = await edge.topic('t', 4);
+    for (const partition of partitions) for (let batch = 0; batch < 20; batch++) edge.write(partition, 60);
+    await edge.start();
+    await edge.drained();
+    for (const { topicData } of kafka.requests) {
+      const rows = topicData.flatMap(({ partitionData }) => partitionData);
+      expect(new Set(rows.map(({ index }) => index)).size).toBe(rows.length);
+      const bytes = rows.reduce((sum, { records }) => sum + records!.length, 0);
+      expect(rows.length === 1 || bytes <= 16 * 1024).toBe(true);
+    }
+    expect(kafka.requests.length).toBeLessThan(80);
+    for (const partition of partitions) {
+      expect(kafka.partition('edge.t', partition.index).values()).toEqual(edge.written(partition));
+    }
+  });
+
+  it('several edges share a topic by hash', async () => {
+    makeEdge({ partitioner: 'hash', rename: 'all.{topic}', 'num.partitions': 5 });
+    const partitions = await edge.topic('t', 3);
+    for (const partition of partitions) edge.write(partition, 4);
+    await edge.start();
+    await edge.drained();
+    expect(kafka.topics.get('all.t')!.partitions).toHaveLength(5);
+    const values = kafka.topics.get('all.t')!.partitions.flatMap((partition) => partition.values());
+    expect(values.sort()).toEqual(partitions.flatMap((partition) => edge.written(partition)).sort());
+  });
 });
