@@ -39,7 +39,12 @@ export class Catalog {
   readonly #logger: Logger;
   readonly #rows = new Map<string, TopicRow>();
   #nextPartitionId = 0;
+  /** Counts changes: tells whether the database or the copy is newer. */
+  #revision = 0;
   #copying: Promise<void> = Promise.resolve();
+
+  /** Found at `load`: the metadata database had lost changes that the copy still knew. */
+  lostWrites = false;
 
   constructor(meta: MetaStore, store: Store, logger: Logger) {
     this.#meta = meta;
@@ -61,10 +66,13 @@ export class Catalog {
   async load(damaged: () => boolean): Promise<void> {
     for await (const { key, value } of this.#meta.entries(metaRange('catalog'))) {
       const parts = parseMetaKey(key);
-      if (parts[0] === 'next') this.#nextPartitionId = Math.max(this.#nextPartitionId, decode(value) as number);
-      else this.#take(decode(value) as TopicRow);
+      if (parts[0] === 'next') {
+        const [next, revision] = decode(value) as [number, number];
+        this.#nextPartitionId = Math.max(this.#nextPartitionId, next);
+        this.#revision = revision;
+      } else this.#take(decode(value) as TopicRow);
     }
-    if (damaged()) await this.#loadCopy();
+    await this.#compareCopy(damaged());
   }
 
   #take(row: TopicRow): void {
@@ -78,15 +86,20 @@ export class Catalog {
     for (const id of row.partitionIds) this.#nextPartitionId = Math.max(this.#nextPartitionId, id + 1);
   }
 
-  async #loadCopy(): Promise<void> {
+  /** A copy that is newer than the database shows that the database has lost writes: then the copy is right. */
+  async #compareCopy(damaged: boolean): Promise<void> {
     const sealed = await this.#store.readFile(COPY_FILE).catch(() => undefined);
     const bytes = sealed === undefined ? null : unseal(sealed);
     if (bytes === null) {
-      this.#logger.error({ missing: sealed === undefined }, 'the copy of the catalog cannot be read');
+      if (damaged || sealed !== undefined) this.#logger.error({}, 'the copy of the catalog cannot be read');
       return;
     }
     try {
-      const copy = decode(bytes) as { next: number; topics: TopicRow[] };
+      const copy = decode(bytes) as { next: number; revision: number; topics: TopicRow[] };
+      if (copy.revision <= this.#revision && !damaged) return;
+      this.lostWrites = copy.revision > this.#revision;
+      if (this.lostWrites) this.#rows.clear();
+      this.#revision = Math.max(this.#revision, copy.revision);
       for (const row of copy.topics) if (!this.#rows.has(row.name)) this.#take(row);
       this.#nextPartitionId = Math.max(this.#nextPartitionId, copy.next);
     } catch (error) {
@@ -102,7 +115,7 @@ export class Catalog {
   }
 
   #nextOperation(): MetaOperation {
-    return { key: metaKey('catalog', 'next'), value: encode(this.#nextPartitionId) };
+    return { key: metaKey('catalog', 'next'), value: encode([this.#nextPartitionId, this.#revision]) };
   }
 
   /** Ids for `count` new partitions; durable with the row that uses them. Throws INVALID_PARTITIONS above the bound. */
@@ -122,6 +135,7 @@ export class Catalog {
   }
 
   async put(row: TopicRow): Promise<void> {
+    this.#revision++;
     await this.#meta.write([this.#rowOperation(row), this.#nextOperation()]);
     this.#rows.set(row.name, row);
     this.#copy();
@@ -129,6 +143,7 @@ export class Catalog {
 
   /** Removes the row and what `operations` name, together. */
   async remove(name: string, operations: readonly MetaOperation[]): Promise<void> {
+    this.#revision++;
     await this.#meta.write([
       { key: metaKey('catalog', 'topic', name), value: null },
       this.#nextOperation(),
@@ -141,7 +156,12 @@ export class Catalog {
   #copy(): void {
     this.#copying = this.#copying
       .then(() => {
-        const copy = { v: ROW_VERSION, next: this.#nextPartitionId, topics: [...this.#rows.values()] };
+        const copy = {
+          v: ROW_VERSION,
+          next: this.#nextPartitionId,
+          revision: this.#revision,
+          topics: [...this.#rows.values()],
+        };
         return this.#store.writeFile(COPY_FILE, seal(encode(copy)));
       })
       .catch((error: unknown) => {

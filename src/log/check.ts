@@ -42,6 +42,7 @@ class Check {
   readonly #rows = new Map<number, PartitionRow>();
   readonly #snapshots = new Map<number, ProducerSnapshot>();
   readonly #summaries = new Map<number, RunTable>();
+  readonly #indexes = new Map<number, RunTable>();
   readonly #segments = new Map<number, Segments>();
   topics = 0;
   slices = 0;
@@ -108,7 +109,7 @@ class Check {
         case META_PREFIX.slice: {
           const table = RunTable.parse(value);
           if (table === null) this.#problem(where, 'not a run table');
-          else this.#summaries.set(parts[0] as number, table);
+          else (parts[0] === 0 ? this.#summaries : this.#indexes).set(parts[1] as number, table);
         }
       }
     } catch (error) {
@@ -171,6 +172,8 @@ class Check {
     const summary = summaryOf(tables);
     const stored = this.#summaries.get(slice.id);
     if (stored !== undefined) this.#compare(slice.name, 'summary', stored, summary);
+    const index = this.#indexes.get(slice.id);
+    if (index !== undefined) this.#compare(slice.name, 'index', summaryOf([index]), summary);
     for (const run of summary.runs()) {
       this.bytes += run.bytes;
       const segments = this.#segments.get(run.partitionId) ?? new Segments();

@@ -41,7 +41,9 @@ export function batchDamage(batch: Uint8Array, lastOffset: number): string | nul
 export function isCorruption(error: unknown): boolean {
   const known = asHeadwaterError(error);
   if (known.code !== 'STORE_FAILED') return false;
-  return /corrupt|checksum|bad block|truncated|missing|does not exist|not an sstable/i.test(known.message);
+  return /corrupt|checksum|bad block|truncated|missing|does not exist|not an sstable|invalid argument|no such file/i.test(
+    known.message,
+  );
 }
 
 export async function eachBatch(

@@ -3,7 +3,6 @@ import type { Env } from '../env.ts';
 import { HeadwaterError } from '../errors.ts';
 import type { Logger } from '../logger.ts';
 import type { Metrics } from '../metrics.ts';
-import { metaKey } from '../store/keys.ts';
 import type { MetaStore } from '../store/meta.ts';
 import type { Store } from '../store/store.ts';
 import type { AppendQueue } from './append-queue.ts';
@@ -18,7 +17,7 @@ import type { LogReader } from './reader.ts';
 import type { Recovered } from './recovery.ts';
 import { Retention, type RetentionPass } from './retention.ts';
 import type { Slice, Slices } from './slice.ts';
-import type { SliceWriter } from './slice-writer.ts';
+import { type SliceWriter, unsealOperations } from './slice-writer.ts';
 import { LogTopic } from './topic.ts';
 import { resolveTopicConfig } from './topic-config.ts';
 import type { CommitListener, Log, TopicEvent, TopicSpec } from './types.ts';
@@ -361,7 +360,7 @@ export class HeadwaterLog implements Log {
     const settle = async () => {
       await ledger.record(losses);
       await partitionStore.save(changed);
-      await meta.write([{ key: metaKey('slice', slice.id), value: null }]);
+      await meta.write(unsealOperations(slice.id));
       await slices.quarantine(slice, `${slice.name}: ${reason}`);
     };
     settle().catch((error: unknown) => logger.error({ error }, 'a lost slice could not be put into quarantine'));

@@ -24,7 +24,7 @@ import { type Recovered, Recovery } from './recovery.ts';
 import { Segments } from './segments.ts';
 import { Slices } from './slice.ts';
 import { sliceBytes } from './slice-size.ts';
-import { SliceWriter } from './slice-writer.ts';
+import { SliceWriter, sliceIndexKey } from './slice-writer.ts';
 import { TailCache } from './tail-cache.ts';
 import { LogTopic } from './topic.ts';
 import { resolveTopicConfig } from './topic-config.ts';
@@ -48,6 +48,7 @@ const INDEX_MAX_BYTES = 2 * MiB;
  * offset that was acknowledged once is never given to another record.
  */
 const DAMAGE_SKIP_OFFSETS = 1_000_000;
+const DAMAGE_SKIP_PRODUCER_IDS = 1_000_000;
 
 interface OpenedMeta {
   readonly meta: GroupCommitMetaStore;
@@ -151,6 +152,7 @@ export async function openLog({ store, env, metrics, logger, options = {} }: Ope
     writeBufferBytes: options.writeBufferBytes ?? 2 * MiB,
     openSlicesMax: OPEN_SEALED_SLICES_MAX,
     indexMaxBytes: INDEX_MAX_BYTES,
+    loadIndex: (slice) => meta.get(sliceIndexKey(slice.id)),
   });
   const recovery = new Recovery({ slices, meta, logger, snapshotsThrough: through, snapshots: byPartition });
   const recovered = await recovery.run();
@@ -218,7 +220,13 @@ export async function openLog({ store, env, metrics, logger, options = {} }: Ope
     await topic.configure(config, overrides);
     row.partitionIds.forEach((id, index) => {
       const segments = segmentsById.get(id) ?? new Segments();
-      const placed = placePartition(id, rows.get(id), segments, recovered, metaDamaged());
+      const placed = placePartition(
+        id,
+        rows.get(id),
+        segments,
+        recovered,
+        metaDamaged() || recovered.metaBehind || catalog.lostWrites,
+      );
       const partition = new LogPartition(host, topic, index, id, placed.start);
       topic.partitions.push(partition);
       if (placed.losses.length === 0) return;
@@ -255,7 +263,11 @@ export async function openLog({ store, env, metrics, logger, options = {} }: Ope
     commitListeners,
     topics,
     topicDefaults,
-    producerIds: await ProducerIds.load(meta, largestProducerId),
+    producerIds: await ProducerIds.load(
+      meta,
+      // Ids that a damaged database gave and no record shows: the gap is larger than any broker's use between two writes.
+      metaDamaged() || recovered.metaBehind ? largestProducerId + DAMAGE_SKIP_PRODUCER_IDS : largestProducerId,
+    ),
     recovered,
     reader,
   };

@@ -39,27 +39,22 @@ export class LogReader {
     this.#onDamage = onDamage;
   }
 
-  /** Runs of the segment's partition, in offset order, that end at or behind `from` and lie inside the segment. */
-  async #runs(partitionId: number, segment: Segment, database: Database, from: number): Promise<Run[]> {
-    const tables = await this.#slices.tables(segment.slice, database);
+  /** Runs of the segment's partition, in offset order, that end at or behind `offset` and lie inside the segment. */
+  async #runs(partitionId: number, segment: Segment, database: Database, offset: number): Promise<Run[]> {
     const runs: Run[] = [];
     const add = (run: Run) => {
-      if (run.lastOffset >= from && run.baseOffset <= segment.lastOffset && run.lastOffset >= segment.baseOffset) {
-        runs.push(run);
-      }
+      if (run.baseOffset <= segment.lastOffset && run.lastOffset >= segment.baseOffset) runs.push(run);
     };
-    const writer = this.#writer();
-    for (let chunkId = segment.firstChunk; chunkId <= segment.lastChunk; chunkId++) {
-      const table = tables.get(chunkId);
-      if (table === undefined) {
-        if (chunkId === writer.chunkId && writer.activeSlice === segment.slice)
-          writer.openRuns(partitionId).forEach(add);
-        continue;
-      }
+    const from = Math.max(offset, segment.baseOffset);
+    for (const table of await this.#slices.tables(segment.slice, database)) {
       for (let i = table.find(partitionId, from); i >= 0 && i < table.length; i++) {
         if (table.partitionId(i) !== partitionId) break;
         add(table.run(i));
       }
+    }
+    const writer = this.#writer();
+    if (writer.activeSlice === segment.slice) {
+      for (const run of writer.openRuns(partitionId)) if (run.lastOffset >= from) add(run);
     }
     return runs.sort((a, b) => a.baseOffset - b.baseOffset);
   }
@@ -98,10 +93,13 @@ export class LogReader {
         continue;
       }
       try {
-        for (const run of await this.#runs(partitionId, segment, database, next)) {
-          if (run.baseOffset >= upTo || (bytes >= maxBytes && batches.length > 0)) break;
-          const last = Math.min(run.lastOffset, segment.lastOffset);
-          if (last < next) continue;
+        const runs = await this.#runs(partitionId, segment, database, next);
+        if (runs.length === 0) await this.#unknown(partitionId, segment, database, next, segment.lastOffset);
+        for (const run of runs) {
+          if (bytes >= maxBytes && batches.length > 0) break;
+          if (run.baseOffset > next) await this.#unknown(partitionId, segment, database, next, run.baseOffset - 1);
+          if (run.baseOffset >= upTo) break;
+          if (Math.min(run.lastOffset, segment.lastOffset) < next) continue;
           const scan = new RunScan(database, boundsOf(run, segment), next, this.#onDamage);
           try {
             steps: for (;;) {
@@ -130,6 +128,15 @@ export class LogReader {
       else if (next === before) break;
     }
     return { batches, bytes, nextOffset: next };
+  }
+
+  /** The segment says [next, last] is here, the index knows no run of it: a chunk is gone. */
+  async #unknown(partitionId: number, segment: Segment, database: Database, next: number, last: number): Promise<void> {
+    let firstOffset = segment.baseOffset;
+    for (const run of await this.#runs(partitionId, segment, database, segment.baseOffset)) {
+      if (run.lastOffset < next) firstOffset = run.lastOffset + 1;
+    }
+    this.#onDamage({ partitionId, firstOffset, lastOffset: last, reason: `${segment.slice.name} has lost a chunk` });
   }
 
   /** The first record at or after `timestamp`, from `logStart` on. */

@@ -4,15 +4,7 @@
  * cannot be repaired is moved to quarantine; the log starts in any case.
  */
 import type { Logger } from '../logger.ts';
-import {
-  batchKey,
-  chunkRecordKey,
-  metaKey,
-  metaRange,
-  parseBatchKey,
-  parseMetaKey,
-  parseSliceName,
-} from '../store/keys.ts';
+import { batchKey, chunkRecordKey, parseBatchKey, parseSliceName } from '../store/keys.ts';
 import type { MetaStore } from '../store/meta.ts';
 import type { Database } from '../store/store.ts';
 import { baseOffsetOf, producerIdOf } from '../wire/batch/record-batch.ts';
@@ -21,7 +13,7 @@ import type { ProducerSnapshot } from './producer-state.ts';
 import { ProducerState } from './producer-state.ts';
 import { type Run, RunTable } from './run-table.ts';
 import { Slice, type Slices } from './slice.ts';
-import { summaryOf } from './slice-writer.ts';
+import { sealOperations, sliceSummaryRange, summaryOf, summarySliceId, unsealOperations } from './slice-writer.ts';
 
 export interface FoundSlice {
   readonly slice: Slice;
@@ -33,6 +25,8 @@ export interface Recovered {
   readonly slices: readonly FoundSlice[];
   /** The slice to go on writing to, its database open and lent; null: begin a new one. */
   readonly resume: Slice | null;
+  /** The metadata database does not know chunks that were closed: it has lost writes. */
+  readonly metaBehind: boolean;
   readonly nextSliceId: number;
   readonly nextChunkId: number;
   /** By partition id: snapshots with the tail applied. */
@@ -51,11 +45,15 @@ export interface RecoveryOptions {
   readonly snapshots: ReadonlyMap<number, ProducerSnapshot>;
 }
 
+/** Closed chunks whose snapshots may be missing after a crash or a few failed writes. */
+const CHUNKS_BEHIND_MAX = 3;
+
 export class Recovery {
   readonly #options: RecoveryOptions;
   readonly #slices: Slices;
   readonly #producers = new Map<number, ProducerState>();
   readonly #damaged: DamagedRange[] = [];
+  #lastClosedChunk = -1;
   readonly #troubled: { slice: string; reason: string; last: boolean }[] = [];
 
   constructor(options: RecoveryOptions) {
@@ -71,8 +69,8 @@ export class Recovery {
   async run(): Promise<Recovered> {
     const { meta, logger } = this.#options;
     const summaries = new Map<number, RunTable | null>();
-    for await (const { key, value } of meta.entries(metaRange('slice'))) {
-      summaries.set(parseMetaKey(key)[0] as number, RunTable.parse(value));
+    for await (const { key, value } of meta.entries(sliceSummaryRange())) {
+      summaries.set(summarySliceId(key), RunTable.parse(value));
     }
     const names = await this.#slices.store.list();
     const ids = names.map(parseSliceName).filter((id) => id !== null);
@@ -80,7 +78,7 @@ export class Recovery {
     for (const id of summaries.keys()) {
       if (ids.includes(id)) continue;
       this.#troubled.push({ slice: new Slice(id).name, reason: 'its files are gone', last: false });
-      await meta.write([{ key: metaKey('slice', id), value: null }]);
+      await meta.write(unsealOperations(id));
     }
     const newest = Math.max(0, ...ids);
     let unsealed: Slice | null = null;
@@ -93,7 +91,7 @@ export class Recovery {
       }
       const tables = await this.#openAndScan(slice, id === newest);
       if (tables === null) continue;
-      found.push({ slice, runs: [...summaryOf(tables.values()).runs()] });
+      found.push({ slice, runs: [...summaryOf(tables).runs()] });
       if (id === newest) unsealed = slice;
       else await this.#seal(slice, tables);
     }
@@ -106,6 +104,7 @@ export class Recovery {
       resume: unsealed,
       nextSliceId: Math.max(newest, ...summaries.keys(), 0) + 1,
       nextChunkId: Math.max(lastChunk, this.#options.snapshotsThrough) + 1,
+      metaBehind: this.#lastClosedChunk - this.#options.snapshotsThrough > CHUNKS_BEHIND_MAX,
       producers: this.#producers,
       damaged: this.#damaged,
       troubled: this.#troubled,
@@ -133,15 +132,15 @@ export class Recovery {
     }
   }
 
-  async #seal(slice: Slice, tables: Map<number, RunTable>): Promise<void> {
+  async #seal(slice: Slice, tables: readonly RunTable[]): Promise<void> {
     slice.sealed = true;
-    await this.#options.meta.write([{ key: metaKey('slice', slice.id), value: summaryOf(tables.values()).bytes }]);
+    await this.#options.meta.write(sealOperations(slice.id, tables));
     this.#slices.release(slice);
     await this.#slices.close(slice);
   }
 
   /** null: the slice could not be read and is in quarantine. */
-  async #openAndScan(slice: Slice, last: boolean): Promise<Map<number, RunTable> | null> {
+  async #openAndScan(slice: Slice, last: boolean): Promise<RunTable[] | null> {
     let reason = '';
     for (const repaired of [false, true]) {
       try {
@@ -155,7 +154,7 @@ export class Recovery {
         const tables = await this.#scanSlice(slice, database);
         if (repaired) this.#troubled.push({ slice: slice.name, reason: `repaired: ${reason}`, last });
         slice.tables = tables;
-        for (const table of tables.values()) this.#describe(slice, [...table.runs()]);
+        for (const table of tables) this.#describe(slice, [...table.runs()]);
         return tables;
       } catch (error) {
         reason = error instanceof Error ? error.message : String(error);
@@ -170,8 +169,8 @@ export class Recovery {
   }
 
   /** The chunk tables of a slice without a summary; chunks without a record are read and get one. */
-  async #scanSlice(_slice: Slice, database: Database): Promise<Map<number, RunTable>> {
-    const tables = new Map<number, RunTable>();
+  async #scanSlice(_slice: Slice, database: Database): Promise<RunTable[]> {
+    const tables: RunTable[] = [];
     const written = database.batch();
     let next = batchKey(0, 0, 0);
     for (;;) {
@@ -188,7 +187,8 @@ export class Recovery {
         table = RunTable.of(await readRuns(database, chunkId, (range) => this.#damaged.push(range)));
         written.put(chunkRecordKey(chunkId), table.bytes);
       }
-      tables.set(chunkId, table);
+      tables.push(table);
+      if (stored !== undefined) this.#lastClosedChunk = Math.max(this.#lastClosedChunk, chunkId);
       next = batchKey(chunkId + 1, 0, 0);
     }
     await written.commit();

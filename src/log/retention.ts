@@ -5,7 +5,6 @@
 import type { Clock } from '../env.ts';
 import type { Logger } from '../logger.ts';
 import type { Metrics, Series } from '../metrics.ts';
-import { metaKey } from '../store/keys.ts';
 import type { MetaStore } from '../store/meta.ts';
 import type { AppendQueue } from './append-queue.ts';
 import type { LogOptions } from './log-options.ts';
@@ -23,7 +22,7 @@ import {
 } from './retention-choice.ts';
 import type { Segment } from './segments.ts';
 import type { Slice, Slices } from './slice.ts';
-import type { SliceWriter } from './slice-writer.ts';
+import { type SliceWriter, unsealOperations } from './slice-writer.ts';
 
 /** What one pass copies forward at most. With a pass every ten seconds: 400 KB/s. */
 const MOVE_BYTES_PER_PASS = 4 * 1024 * 1024;
@@ -225,7 +224,7 @@ export class Retention {
     let removed = 0;
     for (const slice of [...slices.all.values()]) {
       if (!slice.sealed || live.has(slice)) continue;
-      await meta.write([{ key: metaKey('slice', slice.id), value: null }]);
+      await meta.write(unsealOperations(slice.id));
       await slices.remove(slice);
       removed++;
       this.#removedSlices.value++;

@@ -9,11 +9,13 @@ import {
   batchKey,
   chunkRecordKey,
   metaKey,
+  metaRange,
   OUTSIDE_DATA,
   parseBatchKey,
+  parseMetaKey,
   writeBatchKey,
 } from '../store/keys.ts';
-import type { MetaStore } from '../store/meta.ts';
+import type { MetaOperation, MetaStore } from '../store/meta.ts';
 import type { Database } from '../store/store.ts';
 import { isCorruption } from './chunk-scan.ts';
 import { type Run, RunTable } from './run-table.ts';
@@ -69,6 +71,39 @@ export function summaryOf(tables: Iterable<RunTable>): RunTable {
     }
   }
   return RunTable.of([...merged.values()].flat());
+}
+
+/** The two entries of a sealed slice in the metadata database. */
+const SUMMARY = 0;
+const INDEX = 1;
+
+export function sliceSummaryRange(): { gte: Uint8Array; lt: Uint8Array } {
+  return metaRange('slice', SUMMARY);
+}
+
+/** The slice that a summary's key names. */
+export function summarySliceId(key: Uint8Array): number {
+  return parseMetaKey(key)[1] as number;
+}
+
+export function sliceIndexKey(sliceId: number): Uint8Array {
+  return metaKey('slice', INDEX, sliceId);
+}
+
+/** Stored when a slice is sealed: its summary, read at every start, and its chunk index, read when it is opened. */
+export function sealOperations(sliceId: number, tables: readonly RunTable[]): MetaOperation[] {
+  const index = RunTable.of(tables.flatMap((table) => [...table.runs()]));
+  return [
+    { key: metaKey('slice', SUMMARY, sliceId), value: summaryOf(tables).bytes },
+    { key: sliceIndexKey(sliceId), value: index.bytes },
+  ];
+}
+
+export function unsealOperations(sliceId: number): MetaOperation[] {
+  return [
+    { key: metaKey('slice', SUMMARY, sliceId), value: null },
+    { key: sliceIndexKey(sliceId), value: null },
+  ];
 }
 
 export class SliceWriter {
@@ -213,7 +248,7 @@ export class SliceWriter {
     if (slice !== null && (this.#fill.entries > 0 || !this.#isFull(slice))) return;
     const next = new Slice(this.#nextSliceId);
     const database = await this.#slices.store.open(next.name, this.#slices.databaseOptions());
-    next.tables = new Map();
+    next.tables = [];
     next.users = 1;
     this.#nextSliceId++;
     this.#rollAsked = false;
@@ -228,12 +263,13 @@ export class SliceWriter {
 
   async #seal(slice: Slice, forced: Promise<void>): Promise<void> {
     await forced;
-    const summary = summaryOf(slice.tables!.values());
+    const tables = slice.tables!;
     slice.sealed = true;
+    slice.tables = null;
     this.#slices.release(slice);
     try {
       // Without it the slice is read again at the next start: nothing is lost, only time.
-      await this.#options.meta.write([{ key: metaKey('slice', slice.id), value: summary.bytes }]);
+      await this.#options.meta.write(sealOperations(slice.id, tables));
     } catch (error) {
       this.#options.logger.warn({ slice: slice.name, error }, 'the summary of a sealed slice could not be written');
     }
@@ -257,7 +293,7 @@ export class SliceWriter {
   #chunkClosed(table: RunTable): void {
     const slice = this.#slice!;
     const chunkId = this.#chunkId;
-    slice.tables!.set(chunkId, table);
+    slice.tables!.push(table);
     this.#beginChunk();
     // Issued before the next commit: it reaches LevelDB's writer queue first, so the next chunk begins a new memtable.
     const database = slice.database!;

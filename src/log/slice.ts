@@ -15,6 +15,8 @@ export interface SliceOptions {
   readonly openSlicesMax: number;
   /** Chunk indexes of sealed slices kept in memory, bytes. */
   readonly indexMaxBytes: number;
+  /** The chunk index that was stored when the slice was sealed (a run table). */
+  readonly loadIndex: (slice: Slice) => Promise<Uint8Array | undefined>;
 }
 
 export class Slice {
@@ -29,7 +31,7 @@ export class Slice {
   maxTimestamp = -1;
   sealed = false;
   /** The chunk index, ascending; null: not in memory. Always in memory while the slice is written. */
-  tables: Map<number, RunTable> | null = null;
+  tables: RunTable[] | null = null;
   database: Database | null = null;
   opening: Promise<Database> | null = null;
   /** Readers and the writer at work on the database. */
@@ -70,7 +72,7 @@ export class Slices {
   get indexBytes(): number {
     let bytes = 0;
     for (const slice of this.all.values()) {
-      if (slice.tables !== null) for (const table of slice.tables.values()) bytes += table.byteLength;
+      if (slice.tables !== null) for (const table of slice.tables) bytes += table.byteLength;
     }
     return bytes;
   }
@@ -166,17 +168,24 @@ export class Slices {
   }
 
   /** The chunk index of a slice whose database the caller has acquired; reads the chunk records when they are not here. */
-  async tables(slice: Slice, database: Database): Promise<Map<number, RunTable>> {
+  async tables(slice: Slice, database: Database): Promise<RunTable[]> {
     if (slice.tables !== null) return slice.tables;
-    const tables = new Map<number, RunTable>();
+    const stored = await this.options.loadIndex(slice);
+    const index = stored === undefined ? null : RunTable.parse(stored);
+    slice.tables = index === null ? await this.#chunkRecords(slice, database) : [index];
+    this.#dropIndexes(slice);
+    return slice.tables;
+  }
+
+  /** The slow way, for a slice whose index is not in the metadata database. */
+  async #chunkRecords(slice: Slice, database: Database): Promise<RunTable[]> {
+    const tables: RunTable[] = [];
     for (let chunkId = slice.firstChunk; chunkId >= 0 && chunkId <= slice.lastChunk; chunkId++) {
       const stored = await database.get(chunkRecordKey(chunkId));
       const table = stored === undefined ? null : RunTable.parse(stored);
       // Absent (a chunk of another slice, or the crash came first) or damaged: the batches themselves know.
-      tables.set(chunkId, table ?? RunTable.of(await readRuns(database, chunkId, () => {})));
+      tables.push(table ?? RunTable.of(await readRuns(database, chunkId, () => {})));
     }
-    slice.tables = tables;
-    this.#dropIndexes(slice);
     return tables;
   }
 
@@ -188,7 +197,7 @@ export class Slices {
       .sort((a, b) => a.lastUse - b.lastUse);
     for (const slice of candidates) {
       if (surplus <= 0) return;
-      for (const table of slice.tables!.values()) surplus -= table.byteLength;
+      for (const table of slice.tables!) surplus -= table.byteLength;
       slice.tables = null;
     }
   }
