@@ -220,7 +220,7 @@ export class Broker {
         reload: () => this.reload(),
       }),
       listeners: httpListeners,
-      maxConnections: 32,
+      maxConnections: settings['http.max.connections'],
       authenticate: httpAuthenticate(security),
       page: new PageFiles(),
     });

@@ -122,15 +122,6 @@ export const SETTINGS = [
     doc: "The share of the disk that all topics together may use; above it the oldest records give way, low priorities first. -1: up to the disk's reserve.",
   },
   {
-    name: 'log.retention.check.interval.ms',
-    kind: 'ms',
-    min: 1_000,
-    max: DAY_MS,
-    default: 30_000,
-    runtime: false,
-    doc: 'How often retention is applied. Shorter: space comes back sooner after expiry, for a little more work.',
-  },
-  {
     name: 'log.segment.bytes',
     kind: 'bytes',
     min: MiB,
@@ -227,15 +218,6 @@ export const SETTINGS = [
     default: 30_000,
     runtime: false,
     doc: 'A sync link that has not caught up for this long leaves the in-sync replicas. Longer: `acks=all` waits longer for a slow uplink before it goes on without it.',
-  },
-  {
-    name: 'producer.id.expiration.ms',
-    kind: 'ms',
-    min: 60_000,
-    max: MAX,
-    default: DAY_MS,
-    runtime: false,
-    doc: 'How long an idle idempotent producer is remembered. Longer: duplicates are recognised after longer pauses.',
   },
   {
     name: 'transaction.max.timeout.ms',
