@@ -53,7 +53,7 @@ module.exports = {
     {
       name: 'no-orphans',
       severity: 'error',
-      from: { orphan: true, path: '^src/', pathNot: ['^src/(main|demo)\\.ts$'] },
+      from: { orphan: true, path: '^src/', pathNot: ['^src/(main|demo)\\.ts$', '\\.d\\.ts$'] },
       to: {},
     },
   ],
