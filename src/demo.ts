@@ -118,20 +118,22 @@ class Demo {
     });
     this.#readLocally(edgeAt);
 
-    await this.#show(edge, hub, CUT_AT, 'uplink open: the hub follows the edge');
+    await this.#show(edge, hub, CUT_AT, 'uplink open');
     this.#uplink.cut();
-    this.#screen.say(`${this.#clock()}  the uplink is cut`, 'bad');
-    await this.#show(
-      edge,
-      hub,
-      RESTORE_AT,
-      'UPLINK CUT: devices and local readers notice nothing, the backlog is on disk',
+    this.#screen.say(
+      `${this.#clock()}  the uplink is cut: devices and local readers go on, the backlog grows on disk`,
+      'bad',
     );
+    await this.#show(edge, hub, RESTORE_AT, 'UPLINK CUT');
     this.#uplink.restore();
-    this.#screen.say(`${this.#clock()}  the uplink is back, ${this.#backlogAtRestore} records wait`, 'good');
-    await this.#show(edge, hub, DEVICES_STOP_AT, 'uplink restored: the backlog drains while new records come');
+    this.#screen.say(
+      `${this.#clock()}  the uplink is back, ${this.#backlogAtRestore} records wait: they drain while new ones come`,
+      'good',
+    );
+    await this.#show(edge, hub, DEVICES_STOP_AT, 'uplink restored');
     publishing.cancel();
     await this.#drain(edge, hub);
+    this.#screen.keep();
     return this.#prove(edgeAt, hubAt);
   }
 
@@ -243,16 +245,16 @@ class Demo {
 
   #reading({ topic, device }: Publisher): string {
     const value = this.#latest.get(topic);
-    const text =
-      value === undefined
-        ? ''
-        : JSON.stringify(device.format === 'cbor' ? decode(value) : JSON.parse(String(Buffer.from(value))));
-    return `${device.name.padEnd(12)}${device.format.padEnd(5)}${text}`;
+    if (value === undefined) return device.name;
+    const reading = device.format === 'cbor' ? decode(value) : JSON.parse(Buffer.from(value).toString());
+    const { seq, time: _, ...vitals } = reading as Record<string, unknown>;
+    const text = Object.entries(vitals).map(([name, vital]) => `${name} ${vital}`);
+    return `${device.name.padEnd(12)}${device.format}  #${seq}  ${text.join('  ')}`;
   }
 
   async #drain(edge: BrokerProcess, hub: BrokerProcess): Promise<void> {
     for (;;) {
-      const { atEdge, atHub } = await this.#draw(edge, hub, 'devices are silent: the rest of the backlog drains');
+      const { atEdge, atHub } = await this.#draw(edge, hub, 'devices silent');
       const sent = this.#publishers.reduce((total, { payloads }) => total + payloads.length, 0);
       if (atEdge === sent && atHub === sent && this.#read === sent) return;
       if (clock.monotonic() - this.#began > DRAINED_BY) {

@@ -50,6 +50,11 @@ export class Screen {
     this.#out.write(`${this.#paint(text, mood === 'good' ? '32' : mood === 'bad' ? '31' : '')}\n`);
   }
 
+  /** The last picture stays where it is; what follows comes below. */
+  keep(): void {
+    this.#drawn = 0;
+  }
+
   close(): void {
     if (this.#live) this.#out.write(`${ESC}?25h`);
   }

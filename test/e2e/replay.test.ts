@@ -44,9 +44,22 @@ describe('two sensor series, one QoS 1 publish a row, through an edge to a hub',
 
     const hub = await TestBroker.start({ brokerId: 'hub' });
     const edge = await TestBroker.start({ brokerId: EDGE, config: edgeConfig(hub.bootstrap) });
-    const killing: Promise<void>[] = [];
     const failures: unknown[] = [];
-    let previous: Promise<void> = Promise.resolve();
+    /** What each broker is busy with; null while it serves. */
+    const busy: Record<'edge' | 'hub', Promise<void> | null> = { edge: null, hub: null };
+    const brokers = { edge, hub };
+    function crash(victim: 'edge' | 'hub'): void {
+      const next = brokers[victim]
+        .kill()
+        .then(() => brokers[victim].start())
+        .catch((error: unknown) => {
+          failures.push(error);
+        })
+        .finally(() => {
+          busy[victim] = null;
+        });
+      busy[victim] = next;
+    }
     const publisher = new ResendingPublisher({
       port: edge.ports.mqtt,
       clientId: 'replay',
@@ -54,24 +67,28 @@ describe('two sensor series, one QoS 1 publish a row, through an edge to a hub',
       window: 200,
       onAcknowledged: (count) => {
         while (kills.length > 0 && kills[0]!.at <= count) {
-          const victim = kills.shift()!.victim === 'edge' ? edge : hub;
-          // One after the other: a broker that is being started is not killed before it listens.
-          previous = previous
-            .then(() => victim.kill())
-            .then(() => victim.start())
-            .catch((error: unknown) => {
-              failures.push(error);
+          const { victim } = kills.shift()!;
+          if (busy[victim] === null) crash(victim);
+          else {
+            // It has not said yet that it is back: the replay waits, so that every kill hits it at work.
+            publisher.hold();
+            busy[victim] = busy[victim].then(() => {
+              crash(victim);
+              publisher.go();
+              return busy[victim]!;
             });
-          killing.push(previous);
+          }
         }
       },
     });
     await publisher.run();
-    await Promise.all(killing);
+    await Promise.all([busy.edge, busy.hub]);
     expect(failures).toEqual([]);
     expect(kills).toEqual([]);
     expect([edge.starts, hub.starts]).toEqual([11, 3]);
     expect(publisher.acknowledged).toBe(readings.length);
+    // Every kill of the edge broke a connection that was publishing.
+    expect(publisher.connections).toBe(11);
 
     await replicated(edge.bootstrap, TOPIC, hub.bootstrap, UPSTREAM_TOPIC, 60_000);
     const local = await readTopic(edge.bootstrap, TOPIC);

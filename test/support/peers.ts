@@ -14,6 +14,7 @@ const INSTALL: Readonly<Record<string, string>> = {
   mvn: 'apt-get install maven',
   python3: 'apt-get install python3 python3-venv',
   go: 'https://go.dev/dl',
+  chromium: 'apt-get install chromium',
 };
 
 const known = new Map<string, boolean>();

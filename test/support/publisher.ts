@@ -33,6 +33,7 @@ export class ResendingPublisher {
   #socket: Socket | null = null;
   connections = 0;
   #stopped = false;
+  #held = false;
 
   constructor(options: PublisherOptions) {
     this.#options = options;
@@ -50,6 +51,16 @@ export class ResendingPublisher {
 
   wasResent(index: number): boolean {
     return this.#timesSent[index]! > 1;
+  }
+
+  /** Sends nothing new until `go`; what is in flight may still be acknowledged. */
+  hold(): void {
+    this.#held = true;
+  }
+
+  go(): void {
+    this.#held = false;
+    if (this.#socket?.readyState === 'open') this.#fillWindow();
   }
 
   /** Gives up what is not acknowledged yet. */
@@ -103,7 +114,7 @@ export class ResendingPublisher {
   #fillWindow(): void {
     const { readings, window } = this.#options;
     this.#socket!.cork();
-    while (this.#next < readings.length && this.#next - this.#oldest < window) this.#send(this.#next++);
+    while (!this.#held && this.#next < readings.length && this.#next - this.#oldest < window) this.#send(this.#next++);
     this.#socket!.uncork();
   }
 
