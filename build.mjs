@@ -1,6 +1,6 @@
 // Bundles src/ into dist/ as ES modules. Code splitting keeps what is rarely used (YAML, TLS, the MQTT client, ...)
 // in files that are only read when they are needed: every module that is not loaded is memory that is not used.
-import { cpSync, existsSync, rmSync } from 'node:fs';
+import { cpSync, existsSync, renameSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { build } from 'esbuild';
 
@@ -25,10 +25,12 @@ const namedExports = {
   },
 };
 
-rmSync('dist', { recursive: true, force: true });
+// Built beside the old one: a build that fails leaves a working `dist`.
+const next = `.dist-${process.pid}`;
+process.on('exit', () => rmSync(next, { recursive: true, force: true }));
 await build({
   entryPoints,
-  outdir: 'dist',
+  outdir: next,
   bundle: true,
   splitting: true,
   format: 'esm',
@@ -48,4 +50,7 @@ await build({
 });
 
 // The admin page is served as it is, from the directory beside the bundle.
-if (existsSync('src/http/page')) cpSync('src/http/page', 'dist/page', { recursive: true });
+if (existsSync('src/http/page')) cpSync('src/http/page', `${next}/page`, { recursive: true });
+
+rmSync('dist', { recursive: true, force: true });
+renameSync(next, 'dist');

@@ -1,0 +1,135 @@
+import { mkdirSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { connectAsync } from 'mqtt';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { TestBroker } from '../support/broker.ts';
+import { Browser } from '../support/browser.ts';
+import { havePeers } from '../support/peers.ts';
+
+const PICTURES = fileURLToPath(new URL('../../docs/pictures/', import.meta.url));
+
+const CONFIG = `
+topics: { temperature: { partitions: 2, retention.ms: 7d } }
+routes: [{ mqtt: "plant/+/temp", topic: temperature, key: "{1}" }]
+links: { hub: { type: kafka, bootstrap.servers: "127.0.0.1:1", topics: [temperature] } }
+`;
+
+describe.runIf(havePeers('the admin page in a browser', 'chromium'))('the admin page', () => {
+  let broker: TestBroker;
+  let browser: Browser;
+  const url = (hash: string) => `http://127.0.0.1:${broker.ports.http}/#/${hash}`;
+  const text = () => browser.ask<string>('document.querySelector("main").innerText');
+
+  beforeAll(async () => {
+    broker = await TestBroker.start({ brokerId: 'edge-1', config: CONFIG });
+    const client = await connectAsync(broker.mqttUrl, { clientId: 'sensor-7', protocolVersion: 5 });
+    for (let n = 0; n < 120; n++) {
+      await client.publishAsync(`plant/${n % 5}/temp`, JSON.stringify({ n, celsius: 21.5 }), { qos: 1 });
+    }
+    await client.publishAsync('plant/x/note', '<img src=x onerror="window.hacked = true"><b>bold</b>', { qos: 1 });
+    browser = await Browser.start();
+    await browser.view({ width: 1200, height: 900 });
+    await browser.open(url(''));
+    await browser.until('document.querySelector("main section")');
+  });
+
+  afterAll(async () => {
+    await browser?.close();
+  });
+
+  const show = async (hash: string, wanted: string) => {
+    await browser.ask(`location.hash = ${JSON.stringify(`#/${hash}`)}`);
+    await browser.until(`document.querySelector("main").innerText.includes(${JSON.stringify(wanted)})`);
+  };
+
+  it('shows the broker, its topics and its links', async () => {
+    await show('', 'hub');
+    expect(await browser.ask('document.querySelector("#broker").textContent')).toContain('edge-1');
+    await show('topics', 'temperature');
+    expect(await text()).toMatch(/temperature\s+2\s+120/);
+    await show('topics/temperature', 'retention.ms');
+    await show('links', '127.0.0.1:1');
+    await show('clients', 'sensor-7');
+  });
+
+  it('shows messages as what they are, and never as markup', async () => {
+    await show('messages/temperature/0/0', '"celsius": 21.5');
+    await show('messages/mqtt/0/0', '<img src=x');
+    expect(await browser.ask('[window.hacked ?? null, document.querySelectorAll("main img, main b").length]')).toEqual([
+      null,
+      0,
+    ]);
+  });
+
+  it('creates, alters and deletes a topic', async () => {
+    const button = (name: string) =>
+      browser.ask(
+        `[...document.querySelectorAll("button")].find((b) => b.textContent === ${JSON.stringify(name)}).click()`,
+      );
+    const field = (name: string, value: string) =>
+      browser.ask(`document.querySelector('dialog [name="${name}"]').value = ${JSON.stringify(value)}`);
+    await show('topics', 'Create topic');
+    await button('Create topic');
+    await field('name', 'made.here');
+    await field('config', 'retention.ms=nonsense');
+    await button('Create');
+    await browser.until('document.querySelector("dialog [role=alert]").textContent.includes("nonsense")');
+    await field('config', 'retention.ms=1h');
+    await field('partitions', '3');
+    await button('Create');
+    await browser.until(
+      'location.hash === "#/topics/made.here" && document.querySelector("main").innerText.includes("3600000")',
+    );
+    await button('Alter');
+    await field('partitions', '4');
+    await browser.ask('document.querySelector("dialog button.primary").click()');
+    await browser.until('document.querySelectorAll("main section:nth-of-type(2) tbody tr").length === 4');
+    await button('Delete');
+    await field('name', 'made.here');
+    await browser.ask('document.querySelector("dialog button.danger").click()');
+    await browser.until(
+      'location.hash === "#/topics" && !document.querySelector("main").innerText.includes("made.here")',
+    );
+  });
+
+  it('can be used by keyboard alone', async () => {
+    await browser.open('about:blank');
+    await browser.open(url('topics'));
+    await browser.until('document.querySelector("main").innerText.includes("temperature")');
+    const focused = () => browser.ask<string>('document.activeElement.textContent');
+    await browser.press('Tab');
+    expect(await focused()).toBe('Skip to content');
+    for (let i = 0; i < 20 && (await focused()) !== 'Messages'; i++) await browser.press('Tab');
+    await browser.press('Enter');
+    await browser.until('location.hash === "#/messages"');
+    await browser.until('document.activeElement.id === "main"');
+  });
+
+  it('fits a phone, in light and dark, and draws its charts', async () => {
+    mkdirSync(PICTURES, { recursive: true });
+    const sizes = { desktop: { width: 1200, height: 900 }, phone: { width: 390, height: 844, mobile: true } };
+    for (const [size, viewport] of Object.entries(sizes)) {
+      for (const scheme of ['light', 'dark'] as const) {
+        await browser.view({ ...viewport, scheme });
+        for (const [name, wanted] of [
+          ['', 'hub'],
+          ['topics', 'temperature'],
+          ['messages/temperature/0/0', 'celsius'],
+        ] as const) {
+          await show(name, wanted);
+          expect(await browser.ask('document.documentElement.scrollWidth <= innerWidth'), `${size} ${name}`).toBe(true);
+          if (process.env['UPDATE_PICTURES'] === undefined) continue;
+          await browser.picture(`${PICTURES}${name === '' ? 'overview' : name.split('/')[0]}-${size}-${scheme}.png`);
+        }
+      }
+    }
+  });
+
+  it('asks nobody but its broker, and raises no error', async () => {
+    expect(browser.problems.filter((problem) => !problem.includes('400'))).toEqual([]);
+    const origins = await browser.ask<string[]>(
+      '[...new Set(performance.getEntriesByType("resource").map((e) => new URL(e.name).origin))]',
+    );
+    expect(origins).toEqual([`http://127.0.0.1:${broker.ports.http}`]);
+  });
+});
