@@ -1,6 +1,7 @@
 /** All links of a broker: made from the configuration, with their policy, status and metrics. */
 import { readFile as readFileFromDisk } from 'node:fs/promises';
 import type { ClusterOptions } from '../client/cluster.ts';
+import type { TlsOptions } from '../client/tls.ts';
 import type { Env, Timer } from '../env.ts';
 import { HeadwaterError } from '../errors.ts';
 import type { Ledger } from '../log/ledger.ts';
@@ -10,6 +11,7 @@ import type { Metrics } from '../metrics.ts';
 import type { MetaStore } from '../store/meta.ts';
 import { KafkaLink, type KafkaLinkOptions } from './kafka-link.ts';
 import { linkMetrics } from './link-metrics.ts';
+import type { MqttLink, MqttLinkDependencies } from './mqtt-link.ts';
 import { isOpen, LinkBudget, type WindowMatcher, windowMatcher } from './policy.ts';
 import type { LinkSettings, LinkStatus } from './settings.ts';
 
@@ -28,12 +30,14 @@ export interface LinksDependencies {
   readonly broker: string;
   /** 0 to 9. */
   priorityOf(topic: string): number;
+  /** Where a message goes that an MQTT link pulls down; without it, or null: the topic `mqtt`. */
+  routeOf?(mqttTopic: string): { readonly topic: string; readonly key: string } | null;
   readonly readFile?: (path: string) => Promise<Buffer>;
   readonly replicaMaxLagMs?: number;
 }
 
 interface Running {
-  readonly link: KafkaLink;
+  readonly link: KafkaLink | MqttLink;
   settings: LinkSettings;
   window: WindowMatcher;
   readonly budget: LinkBudget;
@@ -58,15 +62,17 @@ export class Links {
     let index = 0;
     for (const [name, settings] of this.#sections) {
       index++;
-      if (settings.type !== 'kafka') continue;
-      const options = await this.#optionsOf(name, settings, REPLICA_ID_BASE + index);
       const budget = new LinkBudget(this.#dependencies.meta, name, env.clock);
       await budget.load();
-      const link = new KafkaLink(options, {
+      const dependencies = {
         ...this.#dependencies,
         counters: countersOf(name),
-        spent: (bytes) => budget.spend(bytes),
-      });
+        spent: (bytes: number) => budget.spend(bytes),
+      };
+      const link =
+        settings.type === 'kafka'
+          ? new KafkaLink(await this.#optionsOf(name, settings, REPLICA_ID_BASE + index), dependencies)
+          : await this.#mqttLink(name, settings, dependencies);
       const running = {
         link,
         settings,
@@ -115,7 +121,57 @@ export class Links {
     };
   }
 
+  /** The package `mqtt` and all that belongs to it is loaded only for a broker that has such a link. */
+  async #mqttLink(name: string, settings: LinkSettings, dependencies: MqttLinkDependencies): Promise<MqttLink> {
+    const { url } = settings;
+    if (url === null) throw new HeadwaterError('INVALID_CONFIG', `links.${name}.url: is needed for type mqtt`);
+    const { MqttLink } = await import('./mqtt-link.ts');
+    const { tls, password, clientId } = await this.#access(name, settings);
+    return new MqttLink(
+      {
+        name,
+        broker: this.#dependencies.broker,
+        target: {
+          url,
+          clientId,
+          username: settings.username,
+          password: settings.username === null ? null : password,
+          tls,
+          connectTimeoutMs: Math.min(settings['request.timeout.ms'], 10_000),
+          version: 5,
+        },
+        topics: settings.topics,
+        // The default of Kafka links names topics; devices' messages keep the MQTT topic they came with.
+        rename: settings.rename === '{broker}.{topic}' ? '{key}' : settings.rename,
+        pull: settings.pull,
+        maxInFlight: 10 * settings['max.in.flight.requests.per.connection'],
+        backoffBaseMs: settings['retry.backoff.ms'],
+        backoffMaxMs: settings['retry.backoff.max.ms'],
+      },
+      dependencies,
+    );
+  }
+
   async #clusterOptions(name: string, settings: LinkSettings): Promise<ClusterOptions> {
+    const { tls, password, clientId } = await this.#access(name, settings);
+    const protocol = settings['security.protocol'];
+    return {
+      bootstrap: settings['bootstrap.servers'].join(','),
+      clientId,
+      requestTimeoutMs: settings['request.timeout.ms'],
+      connectTimeoutMs: Math.min(settings['request.timeout.ms'], 10_000),
+      tls: protocol.endsWith('SSL') ? tls : undefined,
+      sasl: protocol.startsWith('SASL')
+        ? { mechanism: settings['sasl.mechanism'], username: settings.username ?? '', password }
+        : undefined,
+    };
+  }
+
+  /** Certificates, password and client id. INVALID_CONFIG for a file that cannot be read. */
+  async #access(
+    name: string,
+    settings: LinkSettings,
+  ): Promise<{ tls: TlsOptions; password: string; clientId: string }> {
     const readFile = this.#dependencies.readFile ?? readFileFromDisk;
     const read = async (setting: 'ssl.ca.file' | 'ssl.certificate.file' | 'ssl.key.file' | 'password.file') => {
       const path = settings[setting];
@@ -127,25 +183,14 @@ export class Links {
         throw new HeadwaterError('INVALID_CONFIG', `links.${name}.${setting}: ${reason}`, { cause });
       }
     };
-    const protocol = settings['security.protocol'];
-    const encrypted = protocol === 'SSL' || protocol === 'SASL_SSL';
-    const withLogin = protocol.startsWith('SASL');
-    const password = (await read('password.file'))?.toString('utf8').split(/\r?\n/, 1)[0] ?? settings.password ?? '';
     return {
-      bootstrap: settings['bootstrap.servers'].join(','),
+      tls: {
+        ca: await read('ssl.ca.file'),
+        cert: await read('ssl.certificate.file'),
+        key: await read('ssl.key.file'),
+      },
+      password: (await read('password.file'))?.toString('utf8').split(/\r?\n/, 1)[0] ?? settings.password ?? '',
       clientId: settings['client.id'] ?? `headwater-${this.#dependencies.broker}-${name}`,
-      requestTimeoutMs: settings['request.timeout.ms'],
-      connectTimeoutMs: Math.min(settings['request.timeout.ms'], 10_000),
-      tls: encrypted
-        ? {
-            ca: await read('ssl.ca.file'),
-            cert: await read('ssl.certificate.file'),
-            key: await read('ssl.key.file'),
-          }
-        : undefined,
-      sasl: withLogin
-        ? { mechanism: settings['sasl.mechanism'], username: settings.username ?? '', password }
-        : undefined,
     };
   }
 
@@ -205,9 +250,9 @@ export class Links {
     const why = isOpen(window, now) ? (budget.spentUp ? 'the byte budget is used up' : null) : 'outside its windows';
     return {
       name: link.name,
-      type: 'kafka',
+      type: settings.type,
       state: closed ? 'waiting' : link.state,
-      target: settings['bootstrap.servers'].join(','),
+      target: settings.url ?? settings['bootstrap.servers'].join(','),
       backlogRecords,
       backlogBytes,
       oldestUnsentAgeMs: Number.isFinite(oldest) ? Math.max(0, now - oldest) : null,

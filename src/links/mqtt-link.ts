@@ -1,0 +1,295 @@
+/**
+ * A link to an MQTT broker: records go up as QoS 1 publishes, subscriptions come down into local topics. The cursor moves with
+ * the PUBACK, in order; after a loss what was not acknowledged is published again, so the upstream may see a record twice: the
+ * user property `headwater-offset` (`topic/partition/offset`, MQTT 5) lets it tell.
+ */
+import type { MqttClient } from 'mqtt';
+import type { Env, Timer } from '../env.ts';
+import { delay } from '../env.ts';
+import { asHeadwaterError, HeadwaterError } from '../errors.ts';
+import type { Ledger } from '../log/ledger.ts';
+import type { Log, LogRecord, Topic } from '../log/types.ts';
+import type { Logger } from '../logger.ts';
+import type { MetaStore } from '../store/meta.ts';
+import { partitionForKey } from '../wire/batch/murmur2.ts';
+import { backoffMs } from './backoff.ts';
+import { CursorStore } from './cursor.ts';
+import type { LinkCounters, LinkPolicy, LinkState } from './kafka-link.ts';
+import type { LostRange } from './link-context.ts';
+import { connectMqtt, type MqttTarget } from './mqtt-client.ts';
+import { MqttPartition, ORIGIN_HEADER } from './mqtt-partition.ts';
+import { RateMeter, TokenBucket } from './rate.ts';
+import { topicSelector } from './topic-selection.ts';
+
+const CURSOR_INTERVAL_MS = 1_000;
+/** Where records from upstream go when no route says otherwise. */
+const CATCH_ALL = 'mqtt';
+
+export interface MqttLinkOptions {
+  readonly name: string;
+  readonly broker: string;
+  readonly target: MqttTarget;
+  readonly topics: readonly string[];
+  /** Of the MQTT topic upstream: `{broker}`, `{topic}`, `{key}`, `{partition}`. */
+  readonly rename: string;
+  /** MQTT filters whose messages come down. */
+  readonly pull: readonly string[];
+  /** Publishes without PUBACK. */
+  readonly maxInFlight: number;
+  readonly backoffBaseMs: number;
+  readonly backoffMaxMs: number;
+}
+
+export interface MqttLinkDependencies {
+  readonly env: Env;
+  readonly logger: Logger;
+  readonly log: Log;
+  readonly meta: MetaStore;
+  readonly counters: LinkCounters;
+  readonly ledger: Pick<Ledger, 'record'>;
+  /** The local topic and key for a message from upstream; null: the catch-all, keyed by its MQTT topic. */
+  routeOf?(mqttTopic: string): { readonly topic: string; readonly key: string } | null;
+  spent(bytes: number): void;
+}
+
+export class MqttLink {
+  readonly name: string;
+  readonly env: Env;
+  readonly logger: Logger;
+  readonly counters: LinkCounters;
+  readonly cursors: CursorStore;
+  readonly partitions = new Map<string, MqttPartition>();
+  readonly options: MqttLinkOptions;
+  readonly #dependencies: MqttLinkDependencies;
+  readonly #selects: (topic: string) => boolean;
+  readonly #bucket: TokenBucket;
+  readonly #records: RateMeter;
+  readonly #bytes: RateMeter;
+  readonly #slotWaiters: (() => void)[] = [];
+  readonly #openWaiters: (() => void)[] = [];
+  #timer: Timer | null = null;
+  #client: MqttClient | null = null;
+  #inFlight = 0;
+  #policy: LinkPolicy = { bytesPerSecond: 0, liveShare: 0.5, open: true };
+  #stopped = true;
+  #attempts = 0;
+  lastError: string | null = null;
+
+  constructor(options: MqttLinkOptions, dependencies: MqttLinkDependencies) {
+    const { env } = dependencies;
+    this.name = options.name;
+    this.options = options;
+    this.#dependencies = dependencies;
+    this.env = env;
+    this.logger = dependencies.logger;
+    this.counters = dependencies.counters;
+    this.cursors = new CursorStore(dependencies.meta, options.name);
+    // A link that only pulls has no topics.
+    this.#selects = options.topics.length === 0 ? () => false : topicSelector(options.topics);
+    const now = env.clock.monotonic();
+    this.#bucket = new TokenBucket(0, 0, now);
+    this.#records = new RateMeter(now);
+    this.#bytes = new RateMeter(now);
+  }
+
+  async start(): Promise<void> {
+    await this.cursors.load();
+    this.#stopped = false;
+    const { log } = this.#dependencies;
+    log.onTopicEvent(({ kind, topic }) => {
+      if (this.#stopped) return;
+      if (kind === 'deleted') this.#remove(topic);
+      else this.#add(topic);
+    });
+    for (const topic of log.topics()) this.#add(topic);
+    this.#timer = this.env.clock.every(CURSOR_INTERVAL_MS, () => {
+      this.cursors.flush().catch((error) => this.logger.warn({ err: error }, 'cursors could not be stored'));
+    });
+    void this.#run();
+  }
+
+  #add(topic: Topic): void {
+    if (topic.internal || !this.#selects(topic.name)) return;
+    for (const partition of topic.partitions) {
+      const key = `${topic.id}/${partition.index}`;
+      if (this.partitions.has(key)) continue;
+      const mine = new MqttPartition(this, partition);
+      this.partitions.set(key, mine);
+      mine.start();
+      if (this.#client !== null) mine.connected();
+    }
+  }
+
+  #remove(topic: Topic): void {
+    for (const [key, partition] of this.partitions) {
+      if (!key.startsWith(`${topic.id}/`)) continue;
+      partition.stop();
+      this.partitions.delete(key);
+    }
+    this.cursors.forget(topic.id).catch((error) => this.logger.warn({ err: error }, 'a cursor could not be deleted'));
+  }
+
+  async #run(): Promise<void> {
+    const { env, options } = this;
+    while (!this.#stopped) {
+      if (!this.maySend()) await new Promise<void>((resolve) => this.#openWaiters.push(resolve));
+      if (this.#stopped) return;
+      try {
+        await this.#session();
+      } catch (error) {
+        this.lastError = asHeadwaterError(error).message;
+        this.logger.debug({ link: this.name, reason: this.lastError }, 'an MQTT link has to connect again');
+      }
+      if (this.#stopped) return;
+      await delay(
+        env.clock,
+        backoffMs(this.#attempts++, options.backoffBaseMs, options.backoffMaxMs, env.random.unit()),
+      );
+    }
+  }
+
+  /** One connection, until it ends. */
+  async #session(): Promise<void> {
+    const { target, pull } = this.options;
+    const client = await connectMqtt(this.env, target);
+    if (this.#stopped) {
+      client.end(true);
+      return;
+    }
+    const closed = new Promise<void>((resolve) => client.once('close', () => resolve()));
+    try {
+      client.handleMessage = (packet, done) => {
+        this.#pulled(packet.topic, packet.payload as Buffer).then(
+          () => done(),
+          // Not acknowledged: upstream sends it again.
+          (error) => done(asHeadwaterError(error)),
+        );
+      };
+      if (pull.length > 0) await client.subscribeAsync([...pull], { qos: 1, nl: true });
+      this.#client = client;
+      this.#attempts = 0;
+      this.lastError = null;
+      for (const partition of this.partitions.values()) partition.connected();
+      await closed;
+      throw new HeadwaterError('CONNECTION_LOST', `${target.url}: the connection ended`);
+    } finally {
+      this.#client = null;
+      client.end(true);
+      this.#inFlight = 0;
+      for (const partition of this.partitions.values()) partition.disconnected();
+      for (const resume of this.#slotWaiters.splice(0)) resume();
+    }
+  }
+
+  // Upwards, for the partitions
+
+  maySend(): boolean {
+    return this.#policy.open && !this.#stopped;
+  }
+
+  /** Resolves when one more publish may go out; false: the connection is gone. */
+  async slot(bytes: number, generation: () => boolean): Promise<boolean> {
+    for (;;) {
+      if (!generation() || this.#client === null) return false;
+      const now = this.env.clock.monotonic();
+      const waitMs = this.#bucket.waitMs(now);
+      if (waitMs > 0) await delay(this.env.clock, waitMs);
+      else if (!this.maySend()) await new Promise<void>((resolve) => this.#openWaiters.push(resolve));
+      else if (this.#inFlight >= this.options.maxInFlight) {
+        await new Promise<void>((resolve) => this.#slotWaiters.push(resolve));
+      } else {
+        this.#inFlight++;
+        this.#bucket.take(bytes, now);
+        this.#dependencies.spent(bytes);
+        return true;
+      }
+    }
+  }
+
+  publish(topic: string, value: Buffer, properties: Record<string, string>, done: (error: Error | null) => void): void {
+    const client = this.#client;
+    if (client === null) {
+      done(new Error('not connected'));
+      return;
+    }
+    const options =
+      this.options.target.version === 5
+        ? { qos: 1 as const, properties: { userProperties: properties } }
+        : { qos: 1 as const };
+    client.publish(topic, value, options, (error) => {
+      if (this.#client === client) {
+        this.#inFlight--;
+        this.#slotWaiters.shift()?.();
+      }
+      done(error ?? null);
+    });
+  }
+
+  delivered(bytes: number): void {
+    const now = this.env.clock.monotonic();
+    this.counters.records.value++;
+    this.counters.bytes.value += bytes;
+    this.#records.add(1, now);
+    this.#bytes.add(bytes, now);
+  }
+
+  recordLoss(loss: LostRange): void {
+    this.logger.error(loss, 'records were removed before they were sent upstream');
+    this.#dependencies.ledger
+      .record([{ ...loss, by: this.name }], this.cursors.takeOperations())
+      .catch((error) => this.logger.error({ err: error }, 'a loss could not be recorded'));
+  }
+
+  // Downwards
+
+  /** Stores a message from upstream; PUBACK follows the synced write. */
+  async #pulled(mqttTopic: string, payload: Buffer): Promise<void> {
+    const { log, routeOf } = this.#dependencies;
+    const route = routeOf?.(mqttTopic) ?? { topic: CATCH_ALL, key: mqttTopic };
+    const topic =
+      log.topic(route.topic) ?? (await log.createTopic({ name: route.topic, partitions: -1, config: new Map() }));
+    const key = Buffer.from(route.key);
+    const partition = topic.partitions[partitionForKey(key, topic.partitions.length)]!;
+    const record: LogRecord = {
+      key,
+      value: payload,
+      // What came down through this link does not go up through it again.
+      headers: [{ key: ORIGIN_HEADER, value: Buffer.from(this.name) }],
+      timestamp: -1,
+    };
+    await new Promise<void>((resolve, reject) => {
+      partition.appendRecord(record, 1, (error) => (error === null ? resolve() : reject(error)));
+    });
+  }
+
+  // Policy and state, as of a Kafka link
+
+  applyPolicy(policy: LinkPolicy): void {
+    this.#policy = policy;
+    this.#bucket.setRate(policy.bytesPerSecond, policy.bytesPerSecond / 4, this.env.clock.monotonic());
+    if (policy.open) for (const resume of this.#openWaiters.splice(0)) resume();
+  }
+
+  get state(): LinkState {
+    if (this.#stopped) return 'stopped';
+    if (!this.#policy.open) return 'paused';
+    if (this.#client === null) return this.lastError === null ? 'connecting' : 'backing-off';
+    for (const { live } of this.partitions.values()) if (!live) return 'draining';
+    return 'live';
+  }
+
+  rates(): { recordsPerSecond: number; bytesPerSecond: number } {
+    const now = this.env.clock.monotonic();
+    return { recordsPerSecond: this.#records.perSecond(now), bytesPerSecond: this.#bytes.perSecond(now) };
+  }
+
+  async stop(): Promise<void> {
+    if (this.#stopped) return;
+    this.#stopped = true;
+    this.#timer?.cancel();
+    for (const partition of this.partitions.values()) partition.stop();
+    for (const resume of [...this.#openWaiters.splice(0), ...this.#slotWaiters.splice(0)]) resume();
+    this.#client?.end(true);
+    await this.cursors.flush();
+  }
+}
