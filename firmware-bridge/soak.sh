@@ -10,8 +10,10 @@ cd "$root"
 [ -f dist/main.js ] || npm run -s build
 rm -rf "$build/dist"
 cp -R dist package.json "$build/"
-npx esbuild gateway="$here/gateway/main.ts" soak="$here/gateway/sim/soak.ts" --outdir="$build/dist" --bundle --format=esm \
+npx esbuild gateway="$here/gateway/main.ts" soak="$here/gateway/sim/soak.ts" \
+  measure="$here/gateway/sim/measure.ts" --outdir="$build/dist" --bundle --format=esm \
   --platform=node --target=node20 --log-level=error --external:serialport --external:cbor-extract --external:bufferutil \
   --external:utf-8-validate --allow-overwrite \
   --banner:js="import { createRequire as __cr } from 'node:module'; const require = __cr(import.meta.url);"
+[ "${1:-}" != measure ] || exec node "$build/dist/measure.js" "$build" "$build/dist"
 exec node "$build/dist/soak.js" "${1:-2000}" "${2:-$(date +%s)}" "$build" "$build/dist"

@@ -24,6 +24,8 @@ export interface SimulationOptions {
   readonly noise: number;
   readonly recordSize: number;
   readonly seed: number;
+  /** Lines, each with a device; 1 by default. */
+  readonly ports?: number;
   readonly log?: (line: string) => void;
 }
 
@@ -35,7 +37,7 @@ export type Verdict = {
   readonly outOfOrder: number[];
 };
 
-const DEVICE = 'sim-1';
+const deviceName = (port: number): string => `sim-${port + 1}`;
 const TOPIC = 'mqtt';
 
 async function freePort(): Promise<number> {
@@ -102,17 +104,18 @@ export class Simulation {
         'evidence.topic': TOPIC,
         'state.file': 'gateway-state.json',
         'checkpoint.seconds': 1,
-        ports: [{ path: this.#path('tty-gateway'), baud, driver: 'tty' }],
+        'ports.max': 64,
+        ports: [{ path: this.#path('tty-gateway-*'), baud, driver: 'tty' }],
       }),
     );
-    const line = this.#spawn('line', join(tools, 'sim_line'), [
-      this.#path('tty-device'),
-      this.#path('tty-gateway'),
-      String(baud),
-      String(noise),
-      String(seed),
-    ]);
-    await once(line.stdout!, 'data');
+    for (let port = 0; port < (this.#options.ports ?? 1); port++) {
+      const line = this.#spawn(`line-${port}`, join(tools, 'sim_line'), [
+        this.#path(`tty-device-${port}`),
+        this.#path(`tty-gateway-${port}`),
+        ...[baud, noise, seed + port].map(String),
+      ]);
+      await once(line.stdout!, 'data');
+    }
     this.startBroker();
     this.startGateway();
   }
@@ -139,14 +142,14 @@ export class Simulation {
   }
 
   /** Starts the device; `cutAt` is the flash operation in which its power goes, 0 for never. */
-  startDevice(readings: number, intervalMicroseconds: number, cutAt: number): ChildProcess {
+  startDevice(readings: number, intervalMicroseconds: number, cutAt: number, port = 0): ChildProcess {
     const { tools, baud, recordSize } = this.#options;
     this.#run++;
-    return this.#spawn('device', join(tools, 'sim_device'), [
-      this.#path('tty-device'),
-      this.#path('flash'),
-      this.#path('journal'),
-      DEVICE,
+    return this.#spawn(`device-${port}`, join(tools, 'sim_device'), [
+      this.#path(`tty-device-${port}`),
+      this.#path(`flash-${port}`),
+      this.#path(`journal-${port}`),
+      deviceName(port),
       ...[baud, this.#run, readings, recordSize, intervalMicroseconds, cutAt, this.random(1 << 30)].map(String),
     ]);
   }
@@ -160,7 +163,7 @@ export class Simulation {
   }
 
   togglePlug(): void {
-    this.#processes.get('line')?.kill('SIGUSR1');
+    this.#processes.get('line-0')?.kill('SIGUSR1');
   }
 
   memoryOf(name: string): number {
@@ -226,7 +229,7 @@ export class Simulation {
   }
 
   /** Reads the log with a Kafka client that is not ours and compares. */
-  async verify(): Promise<Verdict> {
+  async verify(port = 0): Promise<Verdict> {
     const kafka = new Kafka({ brokers: [`127.0.0.1:${this.#kafka}`], logLevel: logLevel.ERROR });
     const admin = kafka.admin();
     await admin.connect();
@@ -243,7 +246,7 @@ export class Simulation {
         .run({
           eachMessage: async ({ message }) => {
             const { headers } = message;
-            if (String(headers?.['device']) === DEVICE) {
+            if (String(headers?.['device']) === deviceName(port)) {
               numbers.push((decode(message.value!) as { n: number }).n);
               sequences.push({ epoch: Number(headers!['epoch']), sequence: Number(headers!['sequence']) });
             }
@@ -253,17 +256,17 @@ export class Simulation {
         .catch(reject);
     });
     await consumer.disconnect();
-    return compare(this.#journal(), numbers, sequences);
+    return compare(this.#journal(port), numbers, sequences);
   }
 
-  #journal(): number[] {
-    const path = this.#path('journal');
+  #journal(port: number): number[] {
+    const path = this.#path(`journal-${port}`);
     if (!existsSync(path)) return [];
     return readFileSync(path, 'utf8').trim().split('\n').map(Number);
   }
 
   async stop(): Promise<void> {
-    for (const name of ['device', 'gateway', 'broker', 'line']) await this.kill(name);
+    for (const name of this.#processes.keys()) await this.kill(name);
   }
 }
 

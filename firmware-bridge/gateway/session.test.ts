@@ -1,0 +1,263 @@
+import { describe, expect, it } from 'vitest';
+import type { Clock } from './clock.ts';
+import type { Pending } from './device.ts';
+import { Devices } from './device.ts';
+import type { Frame, UpFrame } from './frames.ts';
+import { encodeFrame, FrameReader } from './frames.ts';
+import type { Sink } from './session.ts';
+import { Session } from './session.ts';
+
+class FakeClock implements Clock {
+  now = 1_000_000;
+  #timers: { at: number; callback: () => void }[] = [];
+
+  monotonic(): number {
+    return this.now;
+  }
+
+  wall(): number {
+    return this.now + 1_700_000_000_000;
+  }
+
+  after(ms: number, callback: () => void): () => void {
+    const timer = { at: this.now + ms, callback };
+    this.#timers.push(timer);
+    return () => {
+      this.#timers = this.#timers.filter((other) => other !== timer);
+    };
+  }
+
+  advance(ms: number): void {
+    const until = this.now + ms;
+    for (;;) {
+      const next = this.#timers.filter((timer) => timer.at <= until).sort((a, b) => a.at - b.at)[0];
+      if (next === undefined) break;
+      this.#timers = this.#timers.filter((timer) => timer !== next);
+      this.now = next.at;
+      next.callback();
+    }
+    this.now = until;
+  }
+}
+
+/** A broker that answers when the test says so. */
+class FakeSink implements Sink {
+  isReady = true;
+  readonly published: { sequence: number; done: (stored: boolean) => void; reading: Pending }[] = [];
+  readonly results: string[] = [];
+
+  publish(reading: Pending, done: (stored: boolean) => void): void {
+    this.published.push({ sequence: reading.sequence, done, reading });
+  }
+
+  publishResult(_device: unknown, command: string, status: number | string): void {
+    this.results.push(`${command}: ${status}`);
+  }
+}
+
+function setUp() {
+  const clock = new FakeClock();
+  const sink = new FakeSink();
+  const devices = new Devices(clock);
+  const sent: Frame[] = [];
+  const make = (): Session =>
+    new Session({
+      clock,
+      devices,
+      sink,
+      window: 8,
+      send: (bytes) => new FrameReader((frame) => sent.push(structuredClone(frame))).push(bytes),
+      log: () => {},
+      onDevice: () => {},
+    });
+  const session = make();
+  const give = (frame: UpFrame, to = session): void => to.push(encodeFrame(frame));
+  const hello = (change: Partial<UpFrame> = {}, to = session): void =>
+    give(
+      {
+        type: 'hello',
+        version: 1,
+        epoch: 7,
+        acked: 0,
+        next: 100,
+        now: { boot: 1, ticks: 5000 },
+        ticksPerSecond: 1000,
+        maxCommand: 64,
+        id: 'dev-1',
+        kind: '',
+        ...change,
+      } as UpFrame,
+      to,
+    );
+  const data = (sequence: number, back = sequence === 1 ? 0 : 1, to = session): void =>
+    give({ type: 'data', back, sequence, stamp: { boot: 1, ticks: 4000 }, record: Buffer.from([sequence]) }, to);
+  const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+  const last = (type: Frame['type']): Frame | undefined => sent.filter((frame) => frame.type === type).at(-1);
+  return { clock, sink, devices, sent, session, make, give, hello, data, turn, last };
+}
+
+describe('Session', () => {
+  it('acknowledges a reading when the broker has acknowledged it, not before', async () => {
+    const { sink, hello, data, turn, last } = setUp();
+    hello();
+    expect(last('welcome')).toMatchObject({ last: 0, epoch: 7, window: 8 });
+    data(1);
+    data(2);
+    await turn();
+    expect(last('ack')).toBeUndefined();
+    sink.published[1]!.done(true);
+    await turn();
+    expect(last('ack')).toBeUndefined(); // 1 is still open
+    sink.published[0]!.done(true);
+    await turn();
+    expect(last('ack')).toMatchObject({ acked: 2, received: 2 });
+  });
+
+  it('publishes a reading once, however often it comes', async () => {
+    const { sink, hello, data, turn, last } = setUp();
+    hello();
+    data(1);
+    data(1);
+    await turn();
+    expect(last('ack')).toMatchObject({ acked: 0, received: 1 });
+    sink.published[0]!.done(true);
+    data(1);
+    await turn();
+    expect(sink.published.length).toBe(1);
+    expect(last('ack')).toMatchObject({ acked: 1, received: 1 });
+  });
+
+  it('complains once of a gap, and again when the device has gone back and lost it again', () => {
+    const { sent, hello, data } = setUp();
+    hello();
+    data(1);
+    for (const sequence of [3, 4, 5]) data(sequence);
+    const nacks = (): number => sent.filter((frame) => frame.type === 'nack').length;
+    expect(nacks()).toBe(1);
+    data(3);
+    expect(nacks()).toBe(2);
+    data(2);
+    data(3);
+    data(5);
+    expect(nacks()).toBe(3);
+  });
+
+  it('takes a number that the device skipped for void', async () => {
+    const { sink, hello, data, turn, last } = setUp();
+    hello();
+    data(1);
+    data(4, 3);
+    for (const { done } of sink.published) done(true);
+    await turn();
+    expect(last('ack')).toMatchObject({ acked: 4, received: 4 });
+  });
+
+  it('asks a device that it does not know who it is', () => {
+    const { data, last, sink } = setUp();
+    data(1);
+    expect(last('who')).toBeDefined();
+    expect(sink.published.length).toBe(0);
+  });
+
+  it('does not welcome before it knows what the log holds, and leaves out what the log holds', async () => {
+    const { sink, devices, hello, data, turn, last } = setUp();
+    sink.isReady = false;
+    hello();
+    expect(last('welcome')).toBeUndefined();
+    for (const sequence of [1, 2, 4]) devices.found('dev-1', 7, sequence);
+    sink.isReady = true;
+    hello();
+    expect(last('welcome')).toMatchObject({ last: 2 });
+    data(3, 0);
+    data(4);
+    expect(sink.published.map(({ sequence }) => sequence)).toEqual([3]);
+    sink.published[0]!.done(true);
+    await turn();
+    expect(last('ack')).toMatchObject({ acked: 4 });
+  });
+
+  it('after a lost connection sends again what the log does not hold, in order', async () => {
+    const { sink, devices, hello, data, turn, last } = setUp();
+    hello();
+    for (const sequence of [1, 2, 3]) data(sequence);
+    sink.published.length = 0; // the connection broke: no answers come
+    devices.found('dev-1', 7, 1);
+    devices.found('dev-1', 7, 2);
+    for (const device of devices) device.resume();
+    expect(sink.published.map(({ sequence }) => sequence)).toEqual([3]);
+    await turn();
+    expect(last('ack')).toMatchObject({ acked: 2 });
+  });
+
+  it('a device that moves to another port while its readings are on their way publishes none twice', async () => {
+    const { sink, hello, data, session, make, turn, last } = setUp();
+    hello();
+    data(1);
+    data(2);
+    session.close();
+    const second = make();
+    hello({}, second);
+    data(1, 0, second);
+    data(2, 1, second);
+    data(3, 1, second);
+    expect(sink.published.map(({ sequence }) => sequence)).toEqual([1, 2, 3]);
+    for (const { done } of sink.published) done(true);
+    await turn();
+    expect(last('ack')).toMatchObject({ acked: 3 });
+  });
+
+  it('tries again what the broker refused', async () => {
+    const { clock, sink, hello, data, turn, last } = setUp();
+    hello();
+    data(1);
+    sink.published[0]!.done(false);
+    clock.advance(1500);
+    expect(sink.published.length).toBe(2);
+    sink.published[1]!.done(true);
+    await turn();
+    expect(last('ack')).toMatchObject({ acked: 1 });
+  });
+
+  it('a new epoch begins at its own first number', () => {
+    const { sink, hello, data } = setUp();
+    hello();
+    data(1);
+    hello({ epoch: 8 } as never);
+    data(1);
+    expect(sink.published.map(({ reading }) => reading.epoch)).toEqual([7, 8]);
+  });
+
+  it('gives readings the time of their ticks', () => {
+    const { clock, sink, give, hello, data, sent } = setUp();
+    hello();
+    const ping = sent.find((frame) => frame.type === 'ping')!;
+    clock.advance(20);
+    give({ type: 'pong', token: (ping as { token: number }).token, now: { boot: 1, ticks: 5000 } });
+    data(1); // at tick 4000
+    expect(sink.published[0]!.reading.time).toBe(1_700_001_000_000 + 10 - 1000);
+  });
+
+  it('commands go down one by one, again until they are answered, and their results come up', () => {
+    const { clock, sink, sent, session, give, hello } = setUp();
+    hello();
+    session.command('on', Buffer.from('on'));
+    session.command('off', Buffer.from('off'));
+    clock.advance(1100);
+    const commands = sent.filter((frame) => frame.type === 'command');
+    expect(commands.length).toBe(2);
+    expect(commands[0]).toEqual(commands[1]);
+    give({ type: 'result', id: commands[0]!.id, status: 0 });
+    expect(sink.results).toEqual(['on: 0']);
+    clock.advance(60_000);
+    expect(sink.results).toEqual(['on: 0', 'off: no answer']);
+    session.command('long', Buffer.alloc(65));
+    expect(sink.results.at(-1)).toContain('64 bytes');
+  });
+
+  it('refuses a version that it does not speak', () => {
+    const { hello, last, sink } = setUp();
+    hello({ version: 9 } as never);
+    expect(last('welcome')).toMatchObject({ version: 0 });
+    expect(sink.published.length).toBe(0);
+  });
+});

@@ -1,0 +1,65 @@
+/** measure TOOLS DIST: how busy one line is kept, and what 16 ports cost in memory. See ../../measure.sh. */
+import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as wait } from 'node:timers/promises';
+import { Simulation } from './simulation.ts';
+
+const [, , tools = '', dist = ''] = process.argv;
+const BAUD = 115_200;
+/** Around a record: type, back, sequence, stamp, CRC, COBS, zero. */
+const FRAMING = 14 + 4 + 2;
+
+async function withSimulation(
+  ports: number,
+  recordSize: number,
+  run: (simulation: Simulation) => Promise<void>,
+): Promise<void> {
+  const directory = mkdtempSync(join(tmpdir(), 'headwater-measure-'));
+  const simulation = new Simulation({ directory, dist, tools, baud: BAUD, noise: 0, recordSize, seed: 1, ports });
+  try {
+    await simulation.start();
+    await run(simulation);
+  } finally {
+    await simulation.stop();
+    rmSync(directory, { recursive: true });
+  }
+}
+
+/** One device with more to send than the line carries: readings a second against what the line could carry of them. */
+async function throughput(recordSize: number): Promise<void> {
+  await withSimulation(1, recordSize, async (simulation) => {
+    const warmUp = simulation.startDevice(1, 0, 0);
+    await once(warmUp, 'exit');
+    const size = recordSize; // the record as encoded is within a byte of it
+    const readings = Math.floor((15 * BAUD) / 10 / (size + FRAMING));
+    const began = performance.now();
+    const device = simulation.startDevice(readings, 0, 0);
+    await once(device, 'exit');
+    const seconds = (performance.now() - began) / 1000;
+    const capacity = BAUD / 10 / (size + FRAMING);
+    const share = (100 * readings) / seconds / capacity;
+    const payload = (readings * size) / seconds;
+    console.log(
+      `${recordSize}-byte readings: ${(readings / seconds).toFixed(1)}/s of ${capacity.toFixed(1)}/s, ` +
+        `${share.toFixed(1)} % of the line's payload capacity, ${Math.round(payload)} payload bytes/s`,
+    );
+  });
+}
+
+async function memory(ports: number): Promise<void> {
+  await withSimulation(ports, 40, async (simulation) => {
+    for (let port = 0; port < ports; port++) simulation.startDevice(100_000, 10_000, 0, port);
+    let highest = 0;
+    for (let i = 0; i < 40; i++) {
+      await wait(500);
+      highest = Math.max(highest, simulation.memoryOf('gateway'));
+    }
+    console.log(`${ports} ports with 100 readings/s each: gateway at most ${highest.toFixed(1)} MB RSS`);
+  });
+}
+
+await throughput(236);
+await throughput(60);
+await memory(16);

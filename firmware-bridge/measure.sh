@@ -1,0 +1,3 @@
+#!/bin/sh
+# Measures the throughput of one paced line and the gateway's memory with 16 ports. Same needs as soak.sh.
+exec "$(dirname "$0")/soak.sh" measure
