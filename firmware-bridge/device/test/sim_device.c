@@ -74,7 +74,7 @@ static uint64_t ticks(void *context) {
   return microseconds() / 1000u;
 }
 
-/* As a UART does: no more than the line has carried away by now, and a few bytes of FIFO. */
+/* As a UART with DMA does: no more than the line has carried away by now, and 256 bytes waiting. */
 static size_t line_write(void *context, const uint8_t *bytes, size_t size) {
   static double room;
   static uint64_t last;
@@ -83,7 +83,7 @@ static size_t line_write(void *context, const uint8_t *bytes, size_t size) {
   (void)context;
   if (last != 0) room += (double)(now - last) * 1e-6 * byte_rate;
   last = now;
-  if (room > 64) room = 64;
+  if (room > 256) room = 256;
   if ((double)size > room) size = (size_t)room;
   written = size == 0 ? 0 : write(tty, bytes, size);
   if (written < 0) return 0;

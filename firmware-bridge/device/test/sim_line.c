@@ -57,7 +57,7 @@ static void move(int from, int to, double rate, double noise, double *credit, un
   size_t size = 0, want = *credit > (double)sizeof in ? sizeof in : (size_t)*credit;
   ssize_t got = want == 0 ? 0 : read(from, in, want), i;
   if (got <= 0) {
-    if (*credit > rate / 200) *credit = rate / 200; /* an idle line saves nothing up */
+    if (*credit > rate / 50) *credit = rate / 50; /* an idle line saves nothing up */
     return;
   }
   *credit -= (double)got;

@@ -84,7 +84,8 @@ export class Simulation {
   }
 
   #spawn(name: string, command: string, args: readonly string[]): ChildProcess {
-    const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+    const env = { ...process.env, MALLOC_ARENA_MAX: '1', UV_THREADPOOL_SIZE: '2' };
+    const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], env });
     child.stdout!.on('data', (data: Buffer) => this.#log(`${name}: ${data.toString().trimEnd()}`));
     child.stderr!.on('data', (data: Buffer) => this.#log(`${name}: ${data.toString().trimEnd()}`));
     this.#processes.set(name, child);
@@ -134,8 +135,8 @@ export class Simulation {
 
   startGateway(): void {
     this.#spawn('gateway', process.execPath, [
-      '--max-semi-space-size=1',
-      '--max-old-space-size=48',
+      // As bin/headwater-gateway starts it.
+      ...['--max-semi-space-size=1', '--optimize-for-size', '--max-old-space-size=32', '--v8-pool-size=1'],
       join(this.#options.dist, 'gateway.js'),
       ...['--config', this.#path('gateway.json')],
     ]);
