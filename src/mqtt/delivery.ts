@@ -17,6 +17,7 @@ import { countedDown, type Message, messageOf } from './message.ts';
 import type { Output } from './output.ts';
 import { readRecords } from './read-records.ts';
 import type { RouteTable } from './routes.ts';
+import { withPosition } from './start-position.ts';
 import { type Match, matchOf, type Subscription } from './subscription-index.ts';
 import type { CatchingUp, Target } from './target.ts';
 import { matches } from './topic-filter.ts';
@@ -163,7 +164,7 @@ export class Delivery implements Target, CatchingUp {
     const link = this.link!;
     const qos = Math.min(match.qos, message.qos) as QoS;
     const retain = retained || (message.retain && match.retainAsPublished && link.version === 5);
-    const encoded = this.#encode(link, match, message, qos, retain, encodings);
+    const encoded = this.#encode(link, match, message, qos, retain, encodings, feed, offset);
     if (encoded.byteLength > link.maxPacketBytes) {
       this.#context.counters.dropped('client_maximum_packet_size').value++; // [MQTT-3.1.2-25]
       return;
@@ -198,12 +199,15 @@ export class Delivery implements Target, CatchingUp {
     qos: QoS,
     retain: boolean,
     encodings: SharedEncodings,
+    feed: Feed | null,
+    offset: number,
   ): EncodedPublish {
-    const own = link.version === 5 && (match.ids !== null || (link.aliasMaximum > 0 && qos < 2));
+    const own = link.version === 5 && (match.ids !== null || match.positions || (link.aliasMaximum > 0 && qos < 2));
     if (!own) return encodings.get(link.version, qos, retain);
     let { topic } = message;
     let properties = encodings.properties;
     if (match.ids !== null) properties = { ...properties, subscriptionIdentifier: [...match.ids] };
+    if (match.positions && feed !== null) properties = withPosition(properties, feed, offset);
     if (link.aliasMaximum > 0 && qos < 2) {
       const known = link.aliases.get(topic);
       if (known !== undefined) {
@@ -272,6 +276,30 @@ export class Delivery implements Target, CatchingUp {
   startNow(subscription: Subscription): void {
     if (this.lagging === null) return;
     this.#starts.set(subscription, new Map([...this.lagging.keys()].map((feed) => [feed, feed.fanned])));
+  }
+
+  /** A subscription that begins earlier than now: the session reads these partitions again (`pump`), for it alone. */
+  rewind(subscription: Subscription, offsets: ReadonlyMap<Feed, number>): void {
+    for (const [feed, offset] of offsets) {
+      const now = this.lagging?.get(feed) ?? feed.fanned;
+      this.#startAt(subscription, feed, offset);
+      if (offset >= now) continue;
+      for (const other of this.#owner.subscriptions.values()) {
+        if (other === subscription) continue;
+        this.#startAt(other, feed, Math.max(now, this.#starts.get(other)?.get(feed) ?? 0));
+      }
+      this.lagging ??= new Map();
+      this.lagging.set(feed, offset);
+    }
+  }
+
+  #startAt(subscription: Subscription, feed: Feed, offset: number): void {
+    let starts = this.#starts.get(subscription);
+    if (starts === undefined) {
+      starts = new Map();
+      this.#starts.set(subscription, starts);
+    }
+    starts.set(feed, offset);
   }
 
   forget(subscription: Subscription): void {

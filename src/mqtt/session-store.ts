@@ -19,6 +19,8 @@ import type { Subscription } from './subscription-index.ts';
 import { parseSubscription } from './topic-filter.ts';
 
 const VERSION = 1;
+/** Beside the bits of the subscription options. */
+const POSITIONS = 0x80;
 
 interface StoredInfo {
   readonly v: number;
@@ -84,7 +86,7 @@ export class SessionStore implements SessionSaver {
       d: connected ? 0 : this.#clock.now(),
       s: [...session.subscriptions.values()].map((one) => [
         one.text,
-        optionsByte({ ...one, retainHandling: 0 }),
+        optionsByte({ ...one, retainHandling: 0 }) | (one.positions ? POSITIONS : 0),
         one.id,
       ]),
     };
@@ -181,6 +183,7 @@ export class SessionStore implements SessionSaver {
         noLocal: (options & 4) !== 0,
         retainAsPublished: (options & 8) !== 0,
         id,
+        positions: (options & POSITIONS) !== 0,
       };
       session.subscriptions.set(text, subscription);
     }

@@ -36,7 +36,7 @@ export class ShareGroup implements Target, CatchingUp {
     this.text = text;
     this.levels = levels;
     this.#context = context;
-    this.subscription = { text, levels, qos: 2, noLocal: false, retainAsPublished: false, id: 0 };
+    this.subscription = { text, levels, qos: 2, noLocal: false, retainAsPublished: false, id: 0, positions: false };
   }
 
   get isEmpty(): boolean {

@@ -15,6 +15,8 @@ export interface Subscription {
   readonly retainAsPublished: boolean;
   /** Subscription Identifier; 0: none. */
   readonly id: number;
+  /** Deliveries bear partition and offset (start-position.ts). */
+  readonly positions: boolean;
 }
 
 /** One target of a topic and the subscriptions of it that match. */
@@ -27,6 +29,7 @@ export interface Match {
   readonly anyNoLocal: boolean;
   /** Subscription Identifiers to send, or null. */
   readonly ids: readonly number[] | null;
+  readonly positions: boolean;
 }
 
 interface Entry {
@@ -48,14 +51,16 @@ export function matchOf(target: Target, subscriptions: readonly Subscription[]):
   let qos: QoS = 0;
   let retainAsPublished = false;
   let anyNoLocal = false;
+  let positions = false;
   const ids: number[] = [];
   for (const subscription of subscriptions) {
     if (subscription.qos > qos) qos = subscription.qos;
     if (subscription.retainAsPublished) retainAsPublished = true;
     if (subscription.noLocal) anyNoLocal = true;
+    if (subscription.positions) positions = true;
     if (subscription.id > 0) ids.push(subscription.id);
   }
-  return { target, subscriptions, qos, retainAsPublished, anyNoLocal, ids: ids.length === 0 ? null : ids };
+  return { target, subscriptions, qos, retainAsPublished, anyNoLocal, ids: ids.length === 0 ? null : ids, positions };
 }
 
 export class SubscriptionIndex {

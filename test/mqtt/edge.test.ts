@@ -311,3 +311,81 @@ describe('routes', () => {
     expect(await records(edge, 'mqtt')).toEqual([]);
   });
 });
+
+describe('reading the past over MQTT 5', () => {
+  const subscribeFrom = async (edge: TestEdge, start: string) => {
+    const client = await opened(edge.port, 5);
+    await client.subscribe(
+      'past/#',
+      1,
+      {},
+      { userProperties: { 'headwater-start': start, 'headwater-position': 'true' } },
+    );
+    return client;
+  };
+  const fill = async (edge: TestEdge) => {
+    const publisher = await opened(edge.port, 5);
+    for (let i = 0; i < 5; i++) {
+      publisher.publish('past/x', `${i}`, { qos: 1, messageId: i + 1 });
+      await publisher.next('puback');
+    }
+    return publisher;
+  };
+
+  it('a subscription starts at the earliest record or an offset, with the position of each delivery, then is live', async () => {
+    const edge = await start();
+    const publisher = await fill(edge);
+    const earliest = await subscribeFrom(edge, 'earliest');
+    const later = await subscribeFrom(edge, 'offset:3');
+    publisher.publish('past/x', '5', { qos: 1, messageId: 9 });
+    const read = async (client: RawClient, count: number) => {
+      const got: [string, string][] = [];
+      while (got.length < count) {
+        const packet = await client.next('publish');
+        expect(packet.properties.userProperties['headwater-topic']).toBe('mqtt');
+        got.push([String(packet.payload), packet.properties.userProperties['headwater-offset']]);
+      }
+      return got;
+    };
+    const all = Array.from({ length: 6 }, (_, i) => [`${i}`, `${i}`]);
+    expect(await read(earliest, 6)).toEqual(all);
+    expect(await read(later, 3)).toEqual(all.slice(3));
+  });
+
+  it('a subscription starts at a time; others of the session are not repeated', async () => {
+    const edge = await start();
+    await fill(edge);
+    const client = await opened(edge.port, 5);
+    await client.subscribe('past/x', 1);
+    await client.subscribe(
+      'past/+',
+      0,
+      {},
+      {
+        userProperties: { 'headwater-start': new Date(Date.now() - 60_000).toISOString() },
+        subscriptionIdentifier: 4,
+      },
+    );
+    for (let i = 0; i < 5; i++) {
+      const packet = await client.next('publish');
+      expect([String(packet.payload), packet.qos, packet.properties.subscriptionIdentifier]).toEqual([`${i}`, 0, 4]);
+    }
+    await client.quiet();
+  });
+
+  it('what is no position is refused and says what is allowed', async () => {
+    const edge = await start();
+    const client = await opened(edge.port, 5);
+    client.send({
+      cmd: 'subscribe',
+      messageId: 1,
+      subscriptions: [{ topic: 'a', qos: 0 }],
+      properties: { userProperties: { 'headwater-start': 'yesterday' } },
+    });
+    const [disconnect] = await client.untilClosed();
+    expect([disconnect.reasonCode, disconnect.properties.reasonString]).toEqual([
+      0x83,
+      expect.stringContaining('earliest'),
+    ]);
+  });
+});

@@ -66,6 +66,7 @@ describe('topic filters', () => {
               noLocal: false,
               retainAsPublished: false,
               id: 0,
+              positions: false,
             };
             index.add(target, subscription);
             all.set(`${i % 3} ${text}`, [target, subscription]);

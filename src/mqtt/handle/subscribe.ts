@@ -4,15 +4,23 @@ import { NO_PROPERTIES } from '../../wire/mqtt/properties.ts';
 import { MqttError, protocolError, REASON } from '../../wire/mqtt/reason.ts';
 import type { Connection } from '../connection.ts';
 import type { RetainedDue } from '../delivery.ts';
+import type { Feed } from '../feed.ts';
+import { offsetOf, type StartPosition, startPosition, wantsPositions } from '../start-position.ts';
 import { matchOf, type Subscription } from '../subscription-index.ts';
 import { parseSubscription } from '../topic-filter.ts';
+
+interface Wanted {
+  readonly id: number;
+  readonly positions: boolean;
+  readonly start: StartPosition | null;
+}
 
 interface Granted {
   readonly subscription: Subscription;
   readonly sendRetained: boolean;
 }
 
-function grant(connection: Connection, request: SubscriptionRequest, id: number): Granted {
+function grant(connection: Connection, request: SubscriptionRequest, wanted: Wanted): Granted {
   const { context } = connection;
   const { share, filter, levels } = parseSubscription(request.filter);
   if (share !== null && request.noLocal) throw protocolError('No Local on a shared subscription'); // [MQTT-3.8.3-4]
@@ -20,7 +28,8 @@ function grant(connection: Connection, request: SubscriptionRequest, id: number)
     throw new MqttError(REASON.NOT_AUTHORIZED, `${connection.principal.name} may not subscribe to ${filter}`);
   }
   const { qos, noLocal, retainAsPublished, retainHandling } = request;
-  const subscription: Subscription = { text: request.filter, levels, qos, noLocal, retainAsPublished, id };
+  const { id, positions } = wanted;
+  const subscription: Subscription = { text: request.filter, levels, qos, noLocal, retainAsPublished, id, positions };
   const isNew = context.subscriptions.subscribe(connection.session!, subscription);
   // [MQTT-3.3.1-9] to [MQTT-3.3.1-11]; none for shared subscriptions (4.8.2)
   return { subscription, sendRetained: share === null && (retainHandling === 0 || (retainHandling === 1 && isNew)) };
@@ -40,15 +49,30 @@ function retainedFor(connection: Connection, granted: readonly Granted[]): Retai
   return due;
 }
 
+/** Where each partition begins for the subscriptions that ask for the past. */
+async function rewind(connection: Connection, granted: readonly Granted[], start: StartPosition): Promise<void> {
+  const { context, session } = connection;
+  for (const { subscription } of granted) {
+    if (subscription.text.startsWith('$share/')) continue;
+    const offsets = new Map<Feed, number>();
+    for (const feed of context.fanOut.feedsFor(subscription.levels)) offsets.set(feed, await offsetOf(start, feed));
+    session!.delivery.rewind(subscription, offsets);
+  }
+}
+
 export function handleSubscribe(connection: Connection, packet: SubscribePacket): void {
   const { context } = connection;
   const session = connection.session!;
   const { packetId } = packet;
-  const id = packet.properties.subscriptionIdentifier?.[0] ?? 0;
+  const wanted: Wanted = {
+    id: packet.properties.subscriptionIdentifier?.[0] ?? 0,
+    positions: wantsPositions(packet.properties),
+    start: startPosition(packet.properties),
+  };
   const granted: Granted[] = [];
   const reasons = packet.subscriptions.map((request) => {
     try {
-      const one = grant(connection, request, id);
+      const one = grant(connection, request, wanted);
       granted.push(one);
       return one.subscription.qos as number;
     } catch (error) {
@@ -62,8 +86,17 @@ export function handleSubscribe(connection: Connection, packet: SubscribePacket)
     if (connection.isClosed) return;
     connection.send({ type: 9, packetId, reasons, properties: NO_PROPERTIES });
     session.delivery.addRetained(retainedFor(connection, granted));
+    session.delivery.pump();
   };
   // What SUBACK grants must hold after a crash.
-  if (session.persistent) context.sessions.saveSubscriptions(session).then(answer, (error) => connection.fail(error));
-  else answer();
+  const { start } = wanted;
+  if (!session.persistent && start === null) {
+    answer();
+    return;
+  }
+  const prepare = async () => {
+    if (start !== null) await rewind(connection, granted, start);
+    if (session.persistent) await context.sessions.saveSubscriptions(session);
+  };
+  prepare().then(answer, (error) => connection.fail(error));
 }
