@@ -138,7 +138,25 @@ export class GroupCoordinator {
   /** Loads what is stored; the log must be open. Members found stored have one session timeout to be heard of. */
   async start(): Promise<void> {
     this.#state = 'loading';
-    const { meta, logger, log, env } = this.#parts;
+    const { logger, log, env } = this.#parts;
+    try {
+      await this.#loadAll();
+    } catch (error) {
+      // It always starts: what could be read is there, members and admins are told of the rest as unknown.
+      logger.error({ error: String(error) }, 'the stored groups cannot be read to their end');
+    }
+    for (const cell of this.#cells.values()) cell.settle();
+    this.#state = 'running';
+    log.onTopicEvent(({ kind, topic }) => {
+      if (kind === 'deleted' && this.#state === 'running') this.offsets.forgetTopic(topic.name, topic.id);
+    });
+    this.offsets.dropOrphans();
+    for (const cell of [...this.#cells.values()]) cell.begin();
+    this.#retention = env.clock.every(this.#settings.retentionCheckMs, () => this.offsets.enforceRetention());
+  }
+
+  async #loadAll(): Promise<void> {
+    const { meta, logger } = this.#parts;
     for await (const { key, value } of meta.entries(GROUP_RECORDS)) {
       let record: GroupRecord;
       try {
@@ -152,14 +170,6 @@ export class GroupCoordinator {
       if (record.kind === 'group') cell.load(record.value);
       else this.offsets.load(cell, record);
     }
-    for (const cell of this.#cells.values()) cell.settle();
-    this.#state = 'running';
-    log.onTopicEvent(({ kind, topic }) => {
-      if (kind === 'deleted' && this.#state === 'running') this.offsets.forgetTopic(topic.name, topic.id);
-    });
-    this.offsets.dropOrphans();
-    for (const cell of [...this.#cells.values()]) cell.begin();
-    this.#retention = env.clock.every(this.#settings.retentionCheckMs, () => this.offsets.enforceRetention());
   }
 
   /** Answers who waits; nothing more is written by this coordinator. */

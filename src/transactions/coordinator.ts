@@ -105,17 +105,12 @@ export class TransactionCoordinator {
   /** Loads what is stored and finishes what was prepared; log and groups must be started. */
   async start(): Promise<void> {
     this.#state = 'loading';
-    const { meta, logger, env } = this.#parts;
-    for await (const { key, value: bytes } of meta.entries(TRANSACTION_RECORDS)) {
-      try {
-        const { transactionalId, value } = decodeTransaction(key, bytes);
-        this.#entry(transactionalId).value = value;
-      } catch (error) {
-        logger.error(
-          { key: Buffer.from(key).toString('hex') },
-          `a transaction record cannot be read: ${String(error)}`,
-        );
-      }
+    const { logger, env } = this.#parts;
+    try {
+      await this.#loadAll();
+    } catch (error) {
+      // It always starts: ids that could not be read are unknown, their producers begin anew.
+      logger.error({ error: String(error) }, 'the stored transactions cannot be read to their end');
     }
     this.#state = 'running';
     const prepared: Promise<unknown>[] = [];
@@ -127,6 +122,21 @@ export class TransactionCoordinator {
     }
     await Promise.all(prepared);
     this.#timers.add(env.clock.every(EXPIRATION_CHECK_MS, () => this.#expireIdle()));
+  }
+
+  async #loadAll(): Promise<void> {
+    const { meta, logger } = this.#parts;
+    for await (const { key, value: bytes } of meta.entries(TRANSACTION_RECORDS)) {
+      try {
+        const { transactionalId, value } = decodeTransaction(key, bytes);
+        this.#entry(transactionalId).value = value;
+      } catch (error) {
+        logger.error(
+          { key: Buffer.from(key).toString('hex') },
+          `a transaction record cannot be read: ${String(error)}`,
+        );
+      }
+    }
   }
 
   /** Open transactions stay open in the store. */

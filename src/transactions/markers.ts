@@ -24,8 +24,13 @@ export async function appendMarkers(
     const topic = log.topic(named.topic);
     const partition = topic?.id === named.topicId ? topic.partitions[named.partition] : undefined;
     if (partition === undefined) return;
-    const error = await appendMarker(partition, clock.now(), value);
-    if (error === null) return;
+    let error = await appendMarker(partition, clock.now(), value);
+    while (error?.code === 'QUOTA_EXCEEDED') {
+      // The append queue is full for a moment: nobody but this transaction waits for the marker.
+      await new Promise<void>((resolve) => log.whenDrained(resolve));
+      error = await appendMarker(partition, clock.now(), value);
+    }
+    if (error === null || error.code === 'UNKNOWN_TOPIC') return;
     failed.push(named);
     first ??= error;
   });
