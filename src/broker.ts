@@ -200,7 +200,7 @@ export class Broker {
     const httpListeners = (['http', 'https'] as const).flatMap((name) => {
       const endpoint = listeners[name];
       if (endpoint === null) return [];
-      return [{ name, ...endpoint, tls: name === 'https' && tls !== null ? () => tls.context : null }];
+      return [{ name, ...endpoint, tls: name === 'https' && tls !== null ? () => tls.options : null }];
     });
     const http = new HttpServer({
       env,
@@ -224,6 +224,7 @@ export class Broker {
       authenticate: httpAuthenticate(security),
       page: new PageFiles(),
     });
+    security.onReload(() => http.securityChanged());
     this.#bound(await http.start());
     this.#started('http', () => http.stop());
     logger.info({ ms: Math.round(env.clock.monotonic() - startedAt), addresses: this.#addresses }, 'started');

@@ -1,8 +1,8 @@
 /** The HTTP edge: health, metrics, the JSON API and the admin page. Bounded in connections, header and body bytes. */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import { createServer as createTlsServer } from 'node:https';
+import { createServer as createTlsServer, type Server as TlsServer } from 'node:https';
 import type { AddressInfo, Socket } from 'node:net';
-import type { SecureContext } from 'node:tls';
+import type { TlsOptions } from 'node:tls';
 import type { Env } from '../env.ts';
 import { HeadwaterError } from '../errors.ts';
 import type { Logger } from '../logger.ts';
@@ -20,8 +20,8 @@ export interface HttpListenerOptions {
   readonly host: string;
   /** 0: any free port. */
   readonly port: number;
-  /** The certificate to use for each new connection; null: plain HTTP. */
-  readonly tls: (() => SecureContext) | null;
+  /** Certificate and key, asked again after a reload; null: plain HTTP. */
+  readonly tls: (() => TlsOptions) | null;
 }
 
 export interface HttpServerOptions {
@@ -51,6 +51,7 @@ export class HttpServer {
   readonly #gate: Gate;
   readonly #history: History;
   readonly #servers: Server[] = [];
+  readonly #secured: { readonly server: TlsServer; readonly tls: () => TlsOptions }[] = [];
   readonly #requests: (status: string) => Series;
 
   constructor(options: HttpServerOptions) {
@@ -108,6 +109,12 @@ export class HttpServer {
     timer.cancel();
   }
 
+  /** Users or certificates were read again: nobody stays logged in by memory, new connections get the new certificate. */
+  securityChanged(): void {
+    this.#gate.forget();
+    for (const { server, tls } of this.#secured) server.setSecureContext(forBrowsers(tls()));
+  }
+
   #server({ tls }: HttpListenerOptions): Server {
     const limits = {
       maxHeaderSize: HEADER_MAX_BYTES,
@@ -120,15 +127,8 @@ export class HttpServer {
     const server =
       tls === null
         ? createServer(limits, onRequest)
-        : createTlsServer(
-            {
-              ...limits,
-              minVersion: 'TLSv1.2',
-              SNICallback: (_name, done) => done(null, tls()),
-              handshakeTimeout: 5_000,
-            },
-            onRequest,
-          );
+        : createTlsServer({ ...limits, ...forBrowsers(tls()), handshakeTimeout: HEADERS_TIMEOUT_MS }, onRequest);
+    if (tls !== null) this.#secured.push({ server: server as TlsServer, tls });
     server.maxRequestsPerSocket = 10_000;
     server.on('connection', (socket: Socket) => {
       if (this.#sockets.size >= this.#options.maxConnections) {
@@ -246,6 +246,11 @@ export class HttpServer {
     const value = await route.handle({ path: match.path, query, body, providers: this.#options.providers });
     answerJson(request, response, value ?? {});
   }
+}
+
+/** People log in with a name and a secret: a browser that is asked for a certificate bothers them with a dialog. */
+function forBrowsers({ requestCert: _, rejectUnauthorized: __, ...options }: TlsOptions): TlsOptions {
+  return options;
 }
 
 function parseUrl(text: string): URL | null {

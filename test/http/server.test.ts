@@ -1,8 +1,12 @@
+import { readFileSync } from 'node:fs';
 import { request } from 'node:http';
+import { request as secureRequest } from 'node:https';
 import { connect } from 'node:net';
+import type { TLSSocket } from 'node:tls';
 import { afterEach, describe, expect, it } from 'vitest';
 import { systemEnv } from '../../src/env.ts';
 import { HeadwaterError } from '../../src/errors.ts';
+import { History } from '../../src/http/history.ts';
 import { PageFiles } from '../../src/http/page-files.ts';
 import { HttpServer, type HttpServerOptions } from '../../src/http/server.ts';
 import type { HttpProviders, TopicView } from '../../src/http/views.ts';
@@ -253,6 +257,51 @@ describe('the admin page', () => {
     for (const path of ['/..%2fserver.ts', '/../server.ts', '/index.html', '/__proto__']) {
       expect((await send(port, 'GET', path)).status).toBe(404);
     }
+  });
+});
+
+describe('HTTPS', () => {
+  it('serves by address too, where browsers name no server, and shows a new certificate after a reload', async () => {
+    const certificate = (name: string) => {
+      const read = (file: string) => readFileSync(new URL(`../security/certificates/${file}`, import.meta.url));
+      return { cert: read(`${name}.pem`), key: read(`${name}.key`), requestCert: true, rejectUnauthorized: true };
+    };
+    let name = 'server';
+    const { port } = await start({
+      listeners: [{ name: 'https', host: '127.0.0.1', port: 0, tls: () => certificate(name) }],
+    });
+    const ca = readFileSync(new URL('../security/certificates/ca.pem', import.meta.url));
+    const ask = () =>
+      new Promise<{ status: number; serial: string }>((resolve, reject) => {
+        const call = secureRequest({ host: '127.0.0.1', port, path: '/healthz', ca, agent: false }, (response) => {
+          const { serialNumber } = (response.socket as TLSSocket).getPeerCertificate();
+          response.resume().on('end', () => resolve({ status: response.statusCode!, serial: serialNumber }));
+        });
+        call.on('error', reject);
+        call.end();
+      });
+    const before = await ask();
+    expect(before.status).toBe(200);
+    name = 'server2';
+    running[0]!.securityChanged();
+    expect((await ask()).serial).not.toBe(before.serial);
+  });
+});
+
+describe('the history', () => {
+  it('keeps six hours of totals and no more, oldest first', async () => {
+    let now = 0;
+    const topic = { ...TOPIC, partitions: [{ highWatermark: 7 }, { highWatermark: 5 }] };
+    const providers = {
+      broker: () => ({ rssBytes: 1, storedBytes: 2 }),
+      topics: () => [topic],
+      links: () => [{ backlogRecords: 3 }, { backlogRecords: 4 }],
+    } as unknown as HttpProviders;
+    const history = new History({ ...systemEnv.clock, now: () => now }, providers);
+    for (now = 1; now <= 1_500; now++) await history.sample();
+    const { at, records, backlog, rssBytes, storedBytes } = history.view();
+    expect([at.length, at[0], at.at(-1)]).toEqual([1_440, 61, 1_500]);
+    expect([records[0], backlog[0], rssBytes[0], storedBytes[0]]).toEqual([12, 7, 1, 2]);
   });
 });
 

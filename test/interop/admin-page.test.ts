@@ -53,7 +53,7 @@ describe.runIf(havePeers('the admin page in a browser', 'chromium'))('the admin 
   });
 
   it('shows messages as what they are, and never as markup', async () => {
-    await show('messages/temperature/0/0', '"celsius": 21.5');
+    await show('messages/temperature/0/0', '"celsius":21.5');
     await show('messages/mqtt/0/0', '<img src=x');
     expect(await browser.ask('[window.hacked ?? null, document.querySelectorAll("main img, main b").length]')).toEqual([
       null,

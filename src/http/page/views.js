@@ -366,5 +366,7 @@ export async function messages(name, partition = '0', from = '-50') {
 }
 
 function shown(value) {
-  return typeof value === 'string' ? value : JSON.stringify(value, null, 1);
+  if (typeof value === 'string') return value;
+  const line = JSON.stringify(value);
+  return line.length <= 100 ? line : JSON.stringify(value, null, 1);
 }
