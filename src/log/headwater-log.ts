@@ -373,7 +373,7 @@ export class HeadwaterLog implements Log {
   }
 
   async #close(): Promise<void> {
-    const { queue, writer, slices, meta, catalog, logger } = this.#parts;
+    const { queue, writer, slices, meta, catalog, partitionStore, logger } = this.#parts;
     this.#schedule?.stop();
     await this.#changes;
     await this.#retention.settled();
@@ -382,6 +382,7 @@ export class HeadwaterLog implements Log {
     try {
       await writer.close();
       await this.#saveSnapshots(writer.chunkId - 1);
+      await partitionStore.markClosed();
     } catch (error) {
       // Recovery reads what is not written now.
       logger.warn({ error }, 'the log was not closed cleanly; the next start reads its tail');

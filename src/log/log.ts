@@ -146,6 +146,7 @@ export async function openLog({ store, env, metrics, logger, options = {} }: Ope
   await catalog.load(metaDamaged);
   const partitionStore = new PartitionStore(meta);
   const rows = await partitionStore.rows();
+  const closed = await partitionStore.takeClosedMark();
   const { through, byPartition } = await partitionStore.snapshots();
 
   const slices = new Slices(store, {
@@ -229,8 +230,11 @@ export async function openLog({ store, env, metrics, logger, options = {} }: Ope
       );
       const partition = new LogPartition(host, topic, index, id, placed.start);
       topic.partitions.push(partition);
+      // After a stop that was none, what the last write held may be there or not: a reader that has seen more than is there
+      // now must be able to notice (KIP-101), even where the disk lost what it had confirmed.
+      const raised = !closed && partition.logEndOffset > 0 && partition.raiseEpoch();
+      if (placed.losses.length > 0 || raised) changed.push(partition);
       if (placed.losses.length === 0) return;
-      changed.push(partition);
       for (const loss of placed.losses) {
         losses.push({ topic: row.name, topicId: row.id, partition: index, by: 'log', ...loss });
       }
@@ -240,8 +244,8 @@ export async function openLog({ store, env, metrics, logger, options = {} }: Ope
   if (losses.length > 0) {
     logger.error({ losses }, 'records were lost; the ranges are in the loss ledger');
     await ledger.record(losses);
-    await partitionStore.save(changed);
   }
+  if (changed.length > 0) await partitionStore.save(changed);
   let largestProducerId = -1;
   for (const state of recovered.producers.values()) {
     largestProducerId = Math.max(largestProducerId, state.largestProducerId());

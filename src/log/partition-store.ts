@@ -7,6 +7,7 @@ import type { LogPartition } from './partition.ts';
 import type { ProducerSnapshot } from './producer-state.ts';
 
 const VERSION = 1;
+const CLOSED_KEY = metaKey('epoch', 'closed');
 
 export interface PartitionRow {
   readonly v: number;
@@ -47,6 +48,17 @@ export class PartitionStore {
 
   save(partitions: readonly LogPartition[]): Promise<void> {
     return this.#meta.write(partitions.map((partition) => this.rowOperation(partition)));
+  }
+
+  /** Whether the log was closed the last time; from now on it counts as not closed until `markClosed`. */
+  async takeClosedMark(): Promise<boolean> {
+    const mark = await this.#meta.get(CLOSED_KEY);
+    if (mark !== undefined) await this.#meta.write([{ key: CLOSED_KEY, value: null }]);
+    return mark !== undefined;
+  }
+
+  markClosed(): Promise<void> {
+    return this.#meta.write([{ key: CLOSED_KEY, value: encode(true) }]);
   }
 
   /** Deletions of everything about a partition. */

@@ -477,6 +477,13 @@ export class LogPartition implements Partition, AppendTarget {
     this.sizeBytes = this.segments.bytes;
   }
 
+  /** Begins a new leader epoch at the log end, unless the present one begins there. Returns whether it did. */
+  raiseEpoch(): boolean {
+    if (this.epochs[this.epochs.length - 1]!.startOffset === this.logEndOffset) return false;
+    this.epochs = raiseEpoch(this.epochs, this.logEndOffset);
+    return true;
+  }
+
   /** A slice is lost: takes its segments out, raises the epoch. Returns the ranges that could be read until now. */
   dropSlice(slice: Slice): OffsetRange[] {
     const ranges: OffsetRange[] = [];

@@ -82,7 +82,11 @@ export class LogReader {
     let next = from;
     while (next < upTo && (bytes < maxBytes || batches.length === 0)) {
       const segment = segments.list[segments.find(next)];
-      if (segment === undefined || segment.baseOffset >= upTo) break;
+      if (segment === undefined || segment.baseOffset >= upTo) {
+        // A hole up to the end: there is nothing to wait for in it.
+        next = upTo;
+        break;
+      }
       const before = next;
       let database: Database;
       try {

@@ -32,7 +32,7 @@ export interface Recovered {
   /** By partition id: snapshots with the tail applied. */
   readonly producers: ReadonlyMap<number, ProducerState>;
   readonly damaged: readonly DamagedRange[];
-  /** Slices that had to be repaired or quarantined, or whose files were gone, with the reason. */
+  /** Slices that had to be repaired or quarantined, or whose files were gone; `last`: the newest one, with all it held. */
   readonly troubled: readonly { readonly slice: string; readonly reason: string; readonly last: boolean }[];
 }
 
@@ -152,7 +152,7 @@ export class Recovery {
         this.#slices.adopt(slice, database);
         slice.users++;
         const tables = await this.#scanSlice(slice, database);
-        if (repaired) this.#troubled.push({ slice: slice.name, reason: `repaired: ${reason}`, last });
+        if (repaired) this.#troubled.push({ slice: slice.name, reason: `repaired: ${reason}`, last: false });
         slice.tables = tables;
         for (const table of tables) this.#describe(slice, [...table.runs()]);
         return tables;
