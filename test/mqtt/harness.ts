@@ -1,13 +1,31 @@
 /** A real edge over the real log and the memory store, on a free port of loopback; raw clients that speak mqtt-packet. */
 import { connect, type Socket } from 'node:net';
 import mqttPacket from 'mqtt-packet';
-import { systemEnv } from '../../src/env.ts';
+import { type Clock, systemEnv, type Timer } from '../../src/env.ts';
 import type { HeadwaterLog } from '../../src/log/headwater-log.ts';
 import { openLog } from '../../src/log/log.ts';
 import { silentLogger } from '../../src/logger.ts';
 import { Metrics } from '../../src/metrics.ts';
 import { MqttEdge, type MqttEdgeDependencies, type MqttEdgeOptions } from '../../src/mqtt/edge.ts';
 import { MemoryDisk } from '../../src/store/memory.ts';
+
+/** The real clock, which a test can move on: both times, and then the periodic tasks. */
+export class SteppedClock implements Clock {
+  offset = 0;
+  readonly #tasks: (() => void)[] = [];
+  now = () => systemEnv.clock.now() + this.offset;
+  monotonic = () => systemEnv.clock.monotonic() + this.offset;
+  after = (ms: number, task: () => void): Timer => systemEnv.clock.after(ms, task);
+  soon = (task: () => void): void => systemEnv.clock.soon(task);
+  every = (_: number, task: () => void): Timer => {
+    this.#tasks.push(task);
+    return { cancel: () => this.#tasks.splice(this.#tasks.indexOf(task), 1) };
+  };
+  step(ms: number): void {
+    this.offset += ms;
+    for (const task of this.#tasks) task();
+  }
+}
 
 export interface TestEdge {
   readonly edge: MqttEdge;

@@ -2,30 +2,11 @@
 import { connect, type Socket } from 'node:net';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { Clock, Env, Timer } from '../../src/env.ts';
-import { systemEnv } from '../../src/env.ts';
+import { type Env, systemEnv } from '../../src/env.ts';
 import type { Logger } from '../../src/logger.ts';
 import { writePacket } from '../../src/wire/mqtt/write.ts';
 import { packets } from '../wire/mqtt/arbitraries.ts';
-import { opened, RawClient, startEdge, type TestEdge } from './harness.ts';
-
-/** The real clock, whose monotonic time and periodic tasks a test can move on. */
-class SteppedClock implements Clock {
-  offset = 0;
-  readonly #tasks: (() => void)[] = [];
-  now = () => systemEnv.clock.now();
-  monotonic = () => systemEnv.clock.monotonic() + this.offset;
-  after = (ms: number, task: () => void): Timer => systemEnv.clock.after(ms, task);
-  soon = (task: () => void): void => systemEnv.clock.soon(task);
-  every = (_: number, task: () => void): Timer => {
-    this.#tasks.push(task);
-    return { cancel: () => this.#tasks.splice(this.#tasks.indexOf(task), 1) };
-  };
-  step(ms: number): void {
-    this.offset += ms;
-    for (const task of this.#tasks) task();
-  }
-}
+import { opened, RawClient, SteppedClock, startEdge, type TestEdge } from './harness.ts';
 
 const errors: string[] = [];
 const logger: Logger = {

@@ -1,7 +1,8 @@
 /** CONNECT, CONNACK, PINGREQ, DISCONNECT, AUTH: normative statements of 3.1, 3.2, 3.12, 3.14, 3.15 that bind a server. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { systemEnv } from '../../../src/env.ts';
 import type { Authenticator } from '../../../src/mqtt/access.ts';
-import { opened, RawClient, startEdge, type TestEdge } from '../harness.ts';
+import { opened, RawClient, SteppedClock, startEdge, type TestEdge } from '../harness.ts';
 
 const access: Authenticator = {
   async authenticate({ username, password }) {
@@ -12,9 +13,13 @@ const access: Authenticator = {
     !topic.startsWith('forbidden/') || (action === 'publish' && clientId === 'boss'),
 };
 
+const clock = new SteppedClock();
 let edge: TestEdge;
 beforeAll(async () => {
-  edge = await startEdge({ maxPacketBytes: 70_000, maxKeepAlive: 0 }, { authenticator: access });
+  edge = await startEdge(
+    { maxPacketBytes: 70_000, maxKeepAlive: 0 },
+    { authenticator: access, env: { ...systemEnv, clock } },
+  );
 });
 afterAll(async () => edge.stop());
 
@@ -22,6 +27,13 @@ async function refusedRaw(hex: string, version: 4 | 5 = 4) {
   const client = new RawClient(edge.port, version);
   client.raw(hex);
   return await client.untilClosed();
+}
+
+/** The server has seen the end of the connection. */
+async function asleep(clientId: string): Promise<void> {
+  while (edge.edge.clients().some((client) => client.clientId === clientId)) {
+    await new Promise((resolve) => setImmediate(resolve));
+  }
 }
 
 describe.each([4, 5] as const)('level %i', (version) => {
@@ -79,7 +91,12 @@ describe.each([4, 5] as const)('level %i', (version) => {
   });
 
   it('[MQTT-3.1.2-24] (3.1.1) [MQTT-3.1.2-22] no packet for 1.5 times the keep alive closes the connection', async () => {
-    const client = await opened(edge.port, version, { keepalive: 1 });
+    const client = await opened(edge.port, version, { keepalive: 10 });
+    clock.step(14_000);
+    await client.quiet();
+    clock.step(14_000);
+    await client.quiet();
+    clock.step(16_000);
     const rest = await client.untilClosed();
     expect(rest.map((packet) => packet.reasonCode)).toEqual(version === 5 ? [0x8d] : []);
   });
@@ -248,7 +265,8 @@ describe('5.0 only', () => {
     const client = await opened(edge.port, 5, { clientId, properties: { sessionExpiryInterval: 1 } });
     client.end();
     await client.untilClosed();
-    await new Promise((resolve) => setTimeout(resolve, 2_300));
+    await asleep(clientId);
+    clock.step(1_100);
     const again = new RawClient(edge.port, 5);
     expect((await again.connect({ clientId, clean: false })).sessionPresent).toBe(false);
   });
@@ -301,9 +319,11 @@ describe('5.0 only', () => {
     first.end();
     await first.untilClosed();
     const second = await opened(edge.port, 5, options('delayed/2'));
-    await new Promise((resolve) => setTimeout(resolve, 2_200));
+    clock.step(2_000);
     await watcher.quiet();
     second.end();
+    await asleep('delayed');
+    clock.step(1_100);
     expect((await watcher.next('publish')).topic).toBe('delayed/2');
   });
 

@@ -1,16 +1,21 @@
 /** PUBLISH and its acknowledgements, ordering, flow control: 3.3 to 3.7, 4.3 to 4.9. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { systemEnv } from '../../../src/env.ts';
 import type { Authenticator } from '../../../src/mqtt/access.ts';
-import { opened, type RawClient, startEdge, type TestEdge } from '../harness.ts';
+import { opened, type RawClient, SteppedClock, startEdge, type TestEdge } from '../harness.ts';
 
 const access: Authenticator = {
   authenticate: async () => ({ name: 'anyone' }),
   authorize: (_, __, ___, topic) => !topic.startsWith('forbidden/'),
 };
 
+const clock = new SteppedClock();
 let edge: TestEdge;
 beforeAll(async () => {
-  edge = await startEdge({ maxPacketBytes: 70_000, retainedMaxBytes: 100_000 }, { authenticator: access });
+  edge = await startEdge(
+    { maxPacketBytes: 70_000, retainedMaxBytes: 100_000 },
+    { authenticator: access, env: { ...systemEnv, clock } },
+  );
 });
 afterAll(async () => edge.stop());
 
@@ -244,7 +249,7 @@ describe('5.0 only', () => {
     });
     await client.next('puback');
     await client.next('puback');
-    await new Promise((resolve) => setTimeout(resolve, 1_200));
+    clock.step(1_200);
     await client.subscribe(`${topic}/#`, 0);
     const packet = await client.next('publish');
     expect(packet.topic).toBe(`${topic}/long`);
