@@ -1,6 +1,7 @@
 /** Relations between values, each of which is fine alone. */
 import { TOPIC_NAME_MAX_CHARS } from '../limits.ts';
 import { formatAddress, isLoopback, parseAddress } from './address.ts';
+import { budgetProblem } from './budget.ts';
 import { type Config, LISTENER_NAMES, type LinkSection, type Problem } from './config.ts';
 import type { Place } from './read.ts';
 
@@ -25,6 +26,8 @@ export function checkRelations(
   }
   checkRoutes(config, report);
   for (const link of config.links.values()) checkLink(link, report);
+  const budget = budgetProblem(config);
+  if (budget !== null) report('memory.budget', budget);
 }
 
 /** The place of the value, or of the nearest thing around it. */

@@ -233,11 +233,7 @@ describe('a mistake names line, key, value and what is allowed', () => {
       'f:3: topics.a.min.insync.replicas: "99" is not a whole number from 1 to 16 replicas',
     ],
     ['routes that are no list', 'routes: { a: b }', 'f:1: routes: must be a list, in order of precedence'],
-    [
-      'a route without a topic',
-      'routes: [{ mqtt: a }]',
-      'f:1: routes[0].topic: is missing: The topic that stores it.',
-    ],
+    ['a route without a topic', 'routes: [{ mqtt: a }]', 'f:1: routes[0].topic: is missing: The topic that stores it.'],
     [
       'a filter MQTT does not allow',
       'routes: [{ mqtt: "a/#/b", topic: x }]',
