@@ -138,6 +138,41 @@ describe('SyncGroup', () => {
   });
 });
 
+describe('a broker that stops', () => {
+  const request = {
+    groupId: 'g',
+    sessionTimeoutMs: 10_000,
+    memberId: '',
+    protocolType: 'consumer',
+    protocols: [{ name: 'range', metadata: Uint8Array.of() }],
+  };
+
+  it('answers a JoinGroup and a SyncGroup that wait with COORDINATOR_NOT_AVAILABLE', async () => {
+    const stopping = await startBroker();
+    const [leader, follower, newcomer] = [
+      await RawClient.connect(stopping.port),
+      await RawClient.connect(stopping.port),
+      await RawClient.connect(stopping.port),
+    ];
+    const { memberId } = await leader.request(joinGroup, 3, request);
+    const joining = follower.send(joinGroup, 3, request);
+    await expect.poll(() => stopping.groups.describe('g').state).toBe('PreparingRebalance');
+    await leader.request(joinGroup, 3, { ...request, memberId });
+    const joined = await follower.answer(joinGroup, 3, joining);
+    const syncing = follower.send(syncGroup, 3, { groupId: 'g', ...joined, assignments: [] });
+    const other = await newcomer.request(joinGroup, 3, { ...request, groupId: 'h' });
+    const parked = newcomer.send(joinGroup, 3, { ...request, groupId: 'h' });
+    await expect.poll(() => stopping.groups.describe('h').state).toBe('PreparingRebalance');
+    expect(other.errorCode).toBe(0);
+    const stopped = stopping.started.edge.stop();
+    expect((await follower.answer(syncGroup, 3, syncing)).errorCode).toBe(15);
+    expect((await newcomer.answer(joinGroup, 3, parked)).errorCode).toBe(15);
+    await stopped;
+    for (const client of [leader, follower, newcomer]) client.close();
+    await stopping.stop();
+  });
+});
+
 describe('Heartbeat', () => {
   it.each(versions(heartbeat))('v%i', async (v) => {
     const groupId = newGroup();

@@ -1,5 +1,8 @@
+import { joinError } from '../../groups/step.ts';
 import { joinGroup } from '../../wire/kafka/api/11-join-group.ts';
+import { KAFKA_ERROR } from '../../wire/kafka/errors.ts';
 import { handler } from '../handler.ts';
+import { untilClosed } from '../until-closed.ts';
 
 export const joinGroupHandler = handler({
   api: joinGroup,
@@ -8,7 +11,7 @@ export const joinGroupHandler = handler({
   ],
   async handle(context, request, version, connection) {
     const { sessionTimeoutMs, rebalanceTimeoutMs, groupInstanceId } = request;
-    const result = await context.groups.join(request.groupId, {
+    const joining = context.groups.join(request.groupId, {
       memberId: request.memberId,
       instanceId: groupInstanceId,
       clientId: connection.clientId ?? '',
@@ -21,6 +24,9 @@ export const joinGroupHandler = handler({
       requireKnownMemberId: version >= 4,
       canSkipAssignment: version >= 9,
     });
+    const result = await untilClosed(connection, joining, () =>
+      joinError(KAFKA_ERROR.COORDINATOR_NOT_AVAILABLE, request.memberId),
+    );
     context.metrics.error(result.error);
     return {
       errorCode: result.error,
