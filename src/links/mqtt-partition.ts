@@ -2,9 +2,11 @@
 import { asHeadwaterError } from '../errors.ts';
 import type { Partition } from '../log/types.ts';
 import { openBatch } from '../wire/batch/compression.ts';
-import { baseOffsetOf, isControl, isTransactional, nextOffsetOf, producerIdOf } from '../wire/batch/record-batch.ts';
+import { isControl } from '../wire/batch/record-batch.ts';
 import type { RecordCursor } from '../wire/batch/record-cursor.ts';
+import { isAborted } from './forwarding.ts';
 import type { MqttLink } from './mqtt-link.ts';
+import { OldestRecord } from './oldest-record.ts';
 import { fillTemplate } from './topic-selection.ts';
 
 const READ_BYTES = 64 * 1024;
@@ -28,12 +30,13 @@ export class MqttPartition {
   #running = false;
   #stopped = false;
   #wakeUp: (() => void) | null = null;
-  #oldest: number | null = null;
+  readonly #oldest: OldestRecord;
   lastError: string | null = null;
 
   constructor(link: MqttLink, partition: Partition) {
     this.#link = link;
     this.partition = partition;
+    this.#oldest = new OldestRecord(partition);
     this.upstreamTopic = link.options.rename;
     this.#cursor = link.cursors.get(partition.topic.id, partition.index)?.offset ?? partition.logStartOffset;
   }
@@ -61,7 +64,7 @@ export class MqttPartition {
   }
 
   oldestTimestamp(): number | null {
-    return this.backlogRecords === 0 ? null : this.#oldest;
+    return this.backlogRecords === 0 ? null : this.#oldest.timestampAt(this.#cursor);
   }
 
   start(): void {
@@ -106,7 +109,7 @@ export class MqttPartition {
         const { batches, nextOffset } = await this.partition.read({ from: next, upTo, maxBytes: READ_BYTES });
         for (const batch of batches) {
           if (!mine()) return;
-          if (!this.#isForwarded(batch)) continue;
+          if (isControl(batch) || isAborted(this.partition, batch)) continue;
           await this.#publishAll(await openBatch(batch), next, mine);
         }
         if (!mine()) return;
@@ -124,21 +127,11 @@ export class MqttPartition {
     }
   }
 
-  #isForwarded(batch: Uint8Array): boolean {
-    if (isControl(batch)) return false;
-    if (!isTransactional(batch)) return true;
-    const base = baseOffsetOf(batch);
-    return !this.partition
-      .abortedTransactions(base, nextOffsetOf(batch))
-      .some((one) => one.producerId === producerIdOf(batch) && one.firstOffset <= base && base < one.lastOffset);
-  }
-
   async #publishAll(records: RecordCursor, from: number, mine: () => boolean): Promise<void> {
     const { name, options } = this.#link;
     const { topic, index } = this.partition;
     while (records.next()) {
       if (records.offset < from) continue;
-      if (this.#sent.length === 0) this.#oldest = records.timestamp;
       const origin = records.headers().find((header) => header.key === ORIGIN_HEADER);
       if (origin?.value?.toString() === name) continue;
       const key = records.key?.toString('utf8') ?? '';

@@ -13,24 +13,18 @@ import type { Connection } from '../client/connection.ts';
 import { UpstreamError } from '../client/error.ts';
 import { asHeadwaterError, type HeadwaterError } from '../errors.ts';
 import type { Partition } from '../log/types.ts';
-import {
-  addToSequence,
-  baseOffsetOf,
-  isControl,
-  isTransactional,
-  lastOffsetDeltaOf,
-  maxTimestampOf,
-  nextOffsetOf,
-  producerIdOf,
-} from '../wire/batch/record-batch.ts';
+import { addToSequence } from '../wire/batch/record-batch.ts';
 import { kafkaErrorName } from '../wire/kafka/errors.ts';
 import { backoffMs } from './backoff.ts';
 import type { Cursor } from './cursor.ts';
 import { classifyError } from './error-class.ts';
-import { type EdgeLog, type Forwarded, type Located, locate, locateFresh } from './evidence.ts';
+import type { Forwarded } from './evidence.ts';
+import { edgeLogOf, forwardable, sendableEnd } from './forwarding.ts';
 import type { LinkContext } from './link-context.ts';
-import { encodeAgain, needsEncoding, type Outgoing, toOutgoing } from './outgoing.ts';
+import { OldestRecord } from './oldest-record.ts';
+import { type Outgoing, toOutgoing } from './outgoing.ts';
 import { mayMove, type PartitionState } from './partition-states.ts';
+import { takePosition } from './position.ts';
 import type { BatchResult, Sender, SendingPartition } from './sender.ts';
 import { hashedPartition } from './topic-selection.ts';
 import type { Leader } from './upstream.ts';
@@ -80,12 +74,12 @@ export class PartitionLink implements SendingPartition {
   #replica: ReturnType<Partition['addReplica']> | null = null;
   /** Why it does not go on, for people. */
   lastError: string | null = null;
-  #oldest: { offset: number; timestamp: number } | null = null;
-  #peeking = false;
+  readonly #oldest: OldestRecord;
 
   constructor(context: LinkContext, partition: Partition, upstreamTopic: string, priority: number) {
     this.#context = context;
     this.partition = partition;
+    this.#oldest = new OldestRecord(partition);
     this.upstreamTopic = upstreamTopic;
     this.upstreamPartition = partition.index;
     this.priority = priority;
@@ -247,72 +241,32 @@ export class PartitionLink implements SendingPartition {
 
   async #locate(leader: Leader): Promise<void> {
     const { partition } = this;
-    if (this.#context.broker !== null) {
-      const { broker } = this.#context;
-      this.upstreamPartition = hashedPartition(
-        broker,
-        partition.topic.name,
-        partition.index,
-        leader.topic.partitions.length,
-      );
+    const { broker, cursors, upstream } = this.#context;
+    if (broker !== null) {
+      const { length } = leader.topic.partitions;
+      this.upstreamPartition = hashedPartition(broker, partition.topic.name, partition.index, length);
     }
-    const upstream = this.#context.upstream.reader(leader, this.upstreamPartition);
-    const edge = this.#edgeLog();
-    const kept = this.#cursor;
-    const elsewhere =
-      kept !== null && (kept.upstreamTopic !== this.upstreamTopic || kept.upstreamPartition !== this.upstreamPartition);
-    const replaced =
-      kept !== null &&
-      (kept.clusterId !== leader.clusterId || kept.upstreamTopicId !== leader.topic.id) &&
-      kept.upstreamTopicId !== '';
-    if (kept === null) {
-      const found = await locateFresh(edge, upstream);
-      await this.#adopt(found, leader, null);
-    } else if (elsewhere || replaced) {
-      // Another topic has nothing of ours under these sequences: go on from the cursor as a new producer.
-      const { end } = await upstream.range();
-      const { offset } = kept;
-      await this.#adopt(
-        { kind: 'diverged', offset, sequence: offset % 2_147_483_648, upstreamNext: end },
-        leader,
-        null,
-      );
-    } else {
-      const found = await locate(kept, edge, upstream);
-      // The same place twice, and upstream refuses our sequence: it must be a new producer.
-      const renew = found.kind === 'diverged' || (found.kind === 'confirmed' && this.#sequenceRefusals > 1);
-      await this.#adopt(found, leader, renew ? null : kept);
-    }
-    this.#mustLocate = false;
-    await this.#skipLost();
-  }
-
-  /** Takes a position as ours; `producer` null: under a new producer id. Durable before anything is sent. */
-  async #adopt(found: Located, leader: Leader, producer: Cursor | null): Promise<void> {
-    if (found.kind !== 'confirmed') {
-      const { kind, offset } = found;
-      this.#context.logger.info({ partition: this.name, kind, offset }, 'position taken from what upstream holds');
-    }
-    const identity =
-      producer === null
-        ? await this.#context.upstream.newProducer()
-        : { id: producer.producerId, epoch: producer.producerEpoch };
-    if (this.#stopped) return;
-    if (this.#cursor !== null && found.offset > this.#cursor.offset) {
-      this.#context.counters.avoided.value += found.offset - this.#cursor.offset;
-    }
-    this.#setCursor({
-      offset: found.offset,
-      sequence: found.sequence,
-      producerId: identity.id,
-      producerEpoch: identity.epoch,
-      upstreamNext: found.upstreamNext,
+    const before = this.#cursor;
+    const { kind, cursor } = await takePosition({
+      upstream,
+      leader,
+      edge: edgeLogOf(partition, this.#replica !== null),
       upstreamTopic: this.upstreamTopic,
       upstreamPartition: this.upstreamPartition,
-      upstreamTopicId: leader.topic.id,
-      clusterId: leader.clusterId,
+      cursor: before,
+      refusedBefore: this.#sequenceRefusals > 1,
     });
-    await this.#context.cursors.flush();
+    if (this.#stopped) return;
+    if (kind !== 'confirmed') {
+      this.#context.logger.info({ partition: this.name, kind, offset: cursor.offset }, 'position taken from upstream');
+    }
+    if (before !== null && cursor.offset > before.offset) {
+      this.#context.counters.avoided.value += cursor.offset - before.offset;
+    }
+    this.#setCursor(cursor);
+    await cursors.flush();
+    this.#mustLocate = false;
+    await this.#skipLost();
   }
 
   #setCursor(cursor: Cursor): void {
@@ -338,54 +292,12 @@ export class PartitionLink implements SendingPartition {
     await this.#context.recordLoss(loss);
   }
 
-  #edgeLog(): EdgeLog {
-    const { partition } = this;
-    return {
-      start: partition.logStartOffset,
-      end: this.#sendableEnd(),
-      read: async (offset, maxBytes) => {
-        const { batches, nextOffset } = await partition.read({ from: offset, upTo: this.#sendableEnd(), maxBytes });
-        return { batches: await this.#forwarded(batches), nextOffset };
-      },
-      offsetForTimestamp: async (timestamp) => (await partition.offsetForTimestamp(timestamp))?.offset ?? null,
-    };
-  }
-
   // Reading
-
-  /**
-   * Where sending must stop. A replica (a sync link) is what the high watermark waits for, so it reads beyond it;
-   * transactions that are still open stay here in both cases.
-   */
-  #sendableEnd(): number {
-    const { partition } = this;
-    if (this.#replica === null) return partition.lastStableOffset;
-    return partition.lastStableOffset < partition.highWatermark ? partition.lastStableOffset : partition.logEndOffset;
-  }
-
-  /** Without control batches and aborted transactions; those that Kafka would not take are encoded again. */
-  async #forwarded(batches: readonly Uint8Array[]): Promise<Forwarded[]> {
-    const forwarded: Forwarded[] = [];
-    for (const source of batches) {
-      if (isControl(source) || this.#isAborted(source)) continue;
-      const batch = needsEncoding(source) ? await encodeAgain(source) : source;
-      if (batch !== null) forwarded.push({ source, batch, count: lastOffsetDeltaOf(batch) + 1 });
-    }
-    return forwarded;
-  }
-
-  #isAborted(batch: Uint8Array): boolean {
-    if (!isTransactional(batch)) return false;
-    const base = baseOffsetOf(batch);
-    return this.partition
-      .abortedTransactions(base, nextOffsetOf(batch))
-      .some((one) => one.producerId === producerIdOf(batch) && one.firstOffset <= base && base < one.lastOffset);
-  }
 
   /** Reads ahead while memory and the state allow. */
   #fill(): void {
     const context = this.#context;
-    const end = this.#sendableEnd();
+    const end = sendableEnd(this.partition, this.#replica !== null);
     if (this.#state !== 'sending' || this.#reading || this.#readOffset >= end) return;
     const { live } = this;
     const readBytes = context.readBytes(READ_MIN_BYTES, READ_MAX_BYTES);
@@ -407,7 +319,7 @@ export class PartitionLink implements SendingPartition {
         upTo: end,
         maxBytes: readBytes,
       });
-      const forwarded = await this.#forwarded(batches);
+      const forwarded = await forwardable(this.partition, batches);
       if (generation === this.#generation && this.#state === 'sending') {
         bytes = this.#prepare(forwarded);
         this.#readOffset = Math.max(nextOffset, this.#readOffset);
@@ -566,25 +478,6 @@ export class PartitionLink implements SendingPartition {
     if (this.backlogRecords === 0) return null;
     const head = this.#inFlight[0] ?? this.#prepared[0];
     if (head !== undefined) return head.timestamp;
-    if (this.#oldest !== null && this.#oldest.offset >= this.nextOffset) return this.#oldest.timestamp;
-    void this.#peekOldest();
-    return this.#oldest?.timestamp ?? null;
-  }
-
-  async #peekOldest(): Promise<void> {
-    if (this.#peeking) return;
-    this.#peeking = true;
-    try {
-      const from = Math.max(this.nextOffset, this.partition.logStartOffset);
-      const { batches } = await this.partition.read({ from, upTo: this.partition.logEndOffset, maxBytes: 1 });
-      const [batch] = batches;
-      if (batch !== undefined) {
-        this.#oldest = { offset: nextOffsetOf(batch), timestamp: maxTimestampOf(batch) };
-      }
-    } catch {
-      // Only for display: the sending path reports what cannot be read.
-    } finally {
-      this.#peeking = false;
-    }
+    return this.#oldest.timestampAt(this.nextOffset);
   }
 }
