@@ -25,7 +25,12 @@ describe.each(KAFKA_VERSIONS.filter((version) => haveKafka(`a link to Apache Kaf
     beforeAll(async () => {
       proxy = await TcpProxy.start();
       // Producers are forgotten in a second: an outage is always longer than that.
-      const settings = { 'producer.id.expiration.ms': '1000', 'producer.id.expiration.check.interval.ms': '200' };
+      const settings = {
+        'producer.id.expiration.ms': '1000',
+        'producer.id.expiration.check.interval.ms': '200',
+        // The records bear times of long ago.
+        'log.retention.ms': '-1',
+      };
       kafka = await ApacheKafka.start(version, settings, proxy.port);
       proxy.target = kafka.port;
     });
