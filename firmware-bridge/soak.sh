@@ -11,7 +11,7 @@ cd "$root"
 rm -rf "$build/dist"
 cp -R dist package.json "$build/"
 npx esbuild gateway="$here/gateway/main.ts" soak="$here/gateway/sim/soak.ts" \
-  measure="$here/gateway/sim/measure.ts" --outdir="$build/dist" --bundle --format=esm \
+  measure="$here/gateway/sim/measure.ts" --outdir="$build/dist" --bundle --splitting --format=esm --minify-syntax --minify-whitespace \
   --platform=node --target=node20 --log-level=error --external:serialport --external:cbor-extract --external:bufferutil \
   --external:utf-8-validate --allow-overwrite \
   --banner:js="import { createRequire as __cr } from 'node:module'; const require = __cr(import.meta.url);"

@@ -158,9 +158,11 @@ export function decodeBody(bytes: Uint8Array): Frame | undefined {
   }
 }
 
-/** A frame's body. Throws a RangeError when it is longer than MAX_BODY. */
+const scratch = Buffer.alloc(MAX_BODY + 256);
+
+/** A frame's body, good until the next call. Throws a RangeError when it is longer than MAX_BODY. */
 export function encodeBody(frame: Frame): Buffer {
-  const body = Buffer.alloc(MAX_BODY + 256);
+  const body = scratch;
   body[0] = CODES[frame.type];
   let size: number;
   switch (frame.type) {

@@ -3,7 +3,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Clock } from './clock.ts';
 import type { Config, PortConfig } from './config.ts';
-import { type Description, describe, encodeNamed, parseDescription } from './description.ts';
+import type { Description } from './description.ts';
 import type { Device, Pending } from './device.ts';
 import { Devices } from './device.ts';
 import type { Evidence, Offsets } from './evidence.ts';
@@ -20,7 +20,8 @@ import { Uplink } from './uplink.ts';
 
 export type Log = (message: string, details?: object) => void;
 
-const MAX_IN_FLIGHT = 1024;
+/** Enough to fill the broker's group commits; each costs the client about 4 KB until it is answered. */
+const MAX_IN_FLIGHT = 256;
 
 export class Gateway {
   readonly #config: Config;
@@ -29,6 +30,8 @@ export class Gateway {
   readonly #drivers: Record<PortConfig['driver'], OpenTransport>;
   readonly #devices: Devices;
   readonly #descriptions = new Map<string, Description>();
+  /** Loaded, with its CBOR decoder, when there are descriptions. */
+  #description: typeof import('./description.ts') | undefined;
   readonly #sessions = new Map<Device, Session>();
   readonly #uplink: Uplink;
   readonly #evidence: Evidence;
@@ -73,7 +76,7 @@ export class Gateway {
 
   async start(): Promise<void> {
     const { stateFile, descriptions, evidence } = this.#config;
-    if (descriptions !== undefined) this.#loadDescriptions(descriptions);
+    if (descriptions !== undefined) await this.#loadDescriptions(descriptions);
     const state = await readState(stateFile, (reason) => this.#log('state file ignored', { stateFile, reason }));
     this.#offsets = new Map(Object.entries(state.offsets).map(([partition, offset]) => [Number(partition), offset]));
     for (const [id, device] of Object.entries(state.devices)) {
@@ -96,7 +99,9 @@ export class Gateway {
     await this.#uplink.stop();
   }
 
-  #loadDescriptions(directory: string): void {
+  async #loadDescriptions(directory: string): Promise<void> {
+    this.#description = await import('./description.ts');
+    const { parseDescription } = this.#description;
     for (const name of readdirSync(directory).filter((file) => file.endsWith('.json'))) {
       const path = join(directory, name);
       const description = parseDescription(readFileSync(path, 'utf8'), path);
@@ -128,7 +133,10 @@ export class Gateway {
     const topic = `${this.#config.prefix}/${device.id}/readings`;
     const contentType = 'application/cbor';
     const description = this.#descriptions.get(device.kind);
-    if (description === undefined) return { topic, payload: record, contentType, userProperties };
+    if (description === undefined || this.#description === undefined) {
+      return { topic, payload: record, contentType, userProperties };
+    }
+    const { describe, encodeNamed } = this.#description;
     userProperties['kind'] = `${description.kind}/${description.version}`;
     try {
       const named = describe(description, record);

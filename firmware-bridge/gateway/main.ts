@@ -11,6 +11,9 @@ headwater-gateway --config FILE --check     checks the file and ends
 
 The file's settings: firmware-bridge/README.md`;
 
+/** sysexits.h: systemd does not try again after it. */
+const EX_CONFIG = 78;
+
 function log(message: string, details: object = {}): void {
   process.stderr.write(`${JSON.stringify({ time: new Date().toISOString(), message, ...details })}\n`);
 }
@@ -24,7 +27,9 @@ async function main(): Promise<void> {
     process.exitCode = values.help === true ? 0 : 2;
     return;
   }
-  const config = await loadConfig(values.config);
+  const config = await loadConfig(values.config).catch((error: Error) => {
+    throw new Error(`${values.config}: ${error.message}`, { cause: EX_CONFIG });
+  });
   if (values.check === true) {
     process.stdout.write(`${values.config}: fine\n`);
     return;
@@ -50,5 +55,5 @@ async function main(): Promise<void> {
 
 main().catch((error: Error) => {
   process.stderr.write(`headwater-gateway: ${error.message}\n`);
-  process.exitCode = 1;
+  process.exitCode = error.cause === EX_CONFIG ? EX_CONFIG : 1;
 });

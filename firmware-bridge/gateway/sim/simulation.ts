@@ -136,7 +136,13 @@ export class Simulation {
   startGateway(): void {
     this.#spawn('gateway', process.execPath, [
       // As bin/headwater-gateway starts it.
-      ...['--max-semi-space-size=1', '--optimize-for-size', '--max-old-space-size=32', '--v8-pool-size=1'],
+      ...[
+        '--max-semi-space-size=1',
+        '--optimize-for-size',
+        '--max-old-space-size=24',
+        '--v8-pool-size=1',
+        '--single-threaded-gc',
+      ],
       join(this.#options.dist, 'gateway.js'),
       ...['--config', this.#path('gateway.json')],
     ]);

@@ -1,0 +1,33 @@
+#!/bin/sh
+# Everything that guards the firmware bridge beyond the unit tests of `npm test`: the C library's tests under sanitizers, fuzzers, cppcheck, sizes,
+# golden bytes, and a short run of power cuts. What is not installed is named and left out; CI installs all of it:
+#   apt-get install gcc clang libclang-rt-14-dev cppcheck gcc-arm-none-eabi libnewlib-arm-none-eabi
+# FUZZ_SECONDS (10) and CUTS (40) make it longer. Ends with "N passed, N failed".
+set -u
+here=$(cd "$(dirname "$0")" && pwd)
+passed=0
+failed=0
+step() { # name, program it needs, command...
+  name=$1
+  needs=$2
+  shift 2
+  if ! command -v "$needs" >/dev/null 2>&1; then
+    echo "skipped: $name ($needs is not installed)"
+  elif "$@"; then
+    passed=$((passed + 1))
+  else
+    echo "FAILED: $name"
+    failed=$((failed + 1))
+  fi
+}
+golden() {
+  make -s -C "$here/device" build/golden && "$here/device/build/golden" | cmp - "$here/golden/golden.json" && echo 'golden bytes: the same'
+}
+step 'unit tests under sanitizers' cc make -s -C "$here/device" check
+step 'golden bytes' cc golden
+step 'cppcheck' cppcheck make -s -C "$here/device" lint
+step 'code size' arm-none-eabi-gcc make -s -C "$here/device" size
+step 'fuzzers' clang make -s -C "$here/device" fuzz FUZZ_SECONDS="${FUZZ_SECONDS:-10}"
+step 'power cuts' cc "$here/soak.sh" "${CUTS:-40}"
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]
