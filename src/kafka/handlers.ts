@@ -23,6 +23,8 @@ import { incrementalAlterConfigsHandler } from './handle/44-incremental-alter-co
 import { listPartitionReassignmentsHandler } from './handle/46-list-partition-reassignments.ts';
 import { describeClientQuotasHandler } from './handle/48-describe-client-quotas.ts';
 import { alterClientQuotasHandler } from './handle/49-alter-client-quotas.ts';
+import { describeUserScramCredentialsHandler } from './handle/50-describe-user-scram-credentials.ts';
+import { alterUserScramCredentialsHandler } from './handle/51-alter-user-scram-credentials.ts';
 import { describeClusterHandler } from './handle/60-describe-cluster.ts';
 import { listConfigResourcesHandler } from './handle/74-list-config-resources.ts';
 import { describeTopicPartitionsHandler } from './handle/75-describe-topic-partitions.ts';
@@ -52,6 +54,8 @@ export function createHandlers(): HandlerTable {
     listPartitionReassignmentsHandler,
     describeClientQuotasHandler,
     alterClientQuotasHandler,
+    describeUserScramCredentialsHandler,
+    alterUserScramCredentialsHandler,
     describeClusterHandler,
     listConfigResourcesHandler,
     describeTopicPartitionsHandler,

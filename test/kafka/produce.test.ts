@@ -1,6 +1,7 @@
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { HeadwaterError } from '../../src/errors.ts';
-import { encodeBatch } from '../../src/wire/batch/record-encoder.ts';
+import { loadCodec } from '../../src/wire/batch/compression.ts';
+import { compressBatch, encodeBatch } from '../../src/wire/batch/record-encoder.ts';
 import { produce } from '../../src/wire/kafka/api/00-produce.ts';
 import { KAFKA_ERROR } from '../../src/wire/kafka/errors.ts';
 import { batchOf, producing } from './requests.ts';
@@ -120,4 +121,49 @@ test.each([3, 4, 5, 6, 7, 8, 9, 10, 11])('version %i stores and answers', async 
   const { responses } = await client.request(produce, version, producing(batchOf('a', 'b')));
   expect(responses[0]!.partitionResponses[0]).toMatchObject({ errorCode: 0, baseOffset: 0, logAppendTimeMs: -1 });
   expect(started.log.topic('t')!.partitions[0]!.logEndOffset).toBe(2);
+});
+
+describe('a compacted topic', () => {
+  const record = (key: string | null) => ({
+    key: key === null ? null : Buffer.from(key),
+    value: Buffer.from('v'.repeat(50)),
+    headers: [],
+    timestamp: 1,
+  });
+  const gzipped = async (...keys: (string | null)[]) =>
+    compressBatch(encodeBatch(keys.map(record), { now: 1 }), await loadCodec('gzip', { compress: true }));
+  const logEnd = () => started.log.topic('table')!.partitions[0]!.logEndOffset;
+
+  beforeEach(async () => {
+    await started.log.createTopic({ name: 'table', partitions: 1, config: new Map([['cleanup.policy', 'compact']]) });
+  });
+
+  test.each(['plain', 'gzip'])('refuses records without a key and names them (%s)', async (how) => {
+    const keys = ['a', null, 'b', null];
+    const batch = how === 'gzip' ? await gzipped(...keys) : encodeBatch(keys.map(record), { now: 1 });
+    const { responses } = await client.request(produce, 8, producing(batch, -1, 'table'));
+    const [partition] = responses[0]!.partitionResponses;
+    expect(partition!.errorCode).toBe(KAFKA_ERROR.INVALID_RECORD);
+    expect(partition!.recordErrors.map(({ batchIndex }) => batchIndex)).toEqual([1, 3]);
+    expect(logEnd()).toBe(0);
+  });
+
+  test('keeps the order of pipelined requests, compressed or not', async () => {
+    const bodies = [await gzipped('a'), encodeBatch([record('b')], { now: 1 }), await gzipped('c'), batchOf('keyless')];
+    const ids = bodies.map((batch) => client.send(produce, 9, producing(batch, -1, 'table')));
+    const offsets = [];
+    for (const id of ids) {
+      offsets.push((await client.answer(produce, 9, id)).responses[0]!.partitionResponses[0]!.baseOffset);
+    }
+    expect(offsets).toEqual([0, 1, 2, -1]);
+  });
+
+  test('a compressed batch that does not decompress is refused, and nothing else', async () => {
+    const broken = Buffer.from(await gzipped('a', 'b', 'c'));
+    broken.fill(0x55, 61);
+    const { responses } = await client.request(produce, 9, producing(broken, -1, 'table'));
+    expect(responses[0]!.partitionResponses[0]!.errorCode).toBe(KAFKA_ERROR.CORRUPT_MESSAGE);
+    const fine = await client.request(produce, 9, producing(await gzipped('a'), -1, 'table'));
+    expect(fine.responses[0]!.partitionResponses[0]).toMatchObject({ errorCode: 0, baseOffset: 0 });
+  });
 });

@@ -18,6 +18,7 @@ import { KAFKA_ERROR } from '../../wire/kafka/errors.ts';
 import type { RequestOf, ResponseInput } from '../../wire/kafka/schema.ts';
 import type { KafkaContext } from '../context.ts';
 import { type ClientConnection, handler, NO_RESPONSE } from '../handler.ts';
+import { findKeyless, type KeylessRefusal, needsKeys } from '../keyless.ts';
 
 type Request = RequestOf<typeof produce>;
 type Response = ResponseInput<typeof produce>;
@@ -28,7 +29,14 @@ const ZSTD = CODECS.indexOf('zstd');
 interface Refusal {
   readonly code: number;
   readonly message: string | null;
+  /** Which records of the batch are wrong (KIP-467). */
+  readonly indexes?: readonly number[];
 }
+
+/** What was found wrong with batches for compacted topics. */
+type Keyless = ReadonlyMap<Uint8Array, KeylessRefusal>;
+
+const NOTHING_KEYLESS: Keyless = new Map();
 
 const refusal = (code: number, message: string | null = null): Refusal => ({ code, message });
 
@@ -82,6 +90,7 @@ class Production {
   readonly #request: Request;
   readonly #version: number;
   readonly #connection: ClientConnection;
+  readonly #keyless: Keyless;
   readonly #responses: { name: string; partitionResponses: PartitionResponse[] }[];
   readonly #done: (answer: Response) => void;
   /** Appends without an outcome, plus one while they are being issued. */
@@ -94,12 +103,14 @@ class Production {
     request: Request,
     version: number,
     connection: ClientConnection,
+    keyless: Keyless,
     done: (answer: Response) => void,
   ) {
     this.#context = context;
     this.#request = request;
     this.#version = version;
     this.#connection = connection;
+    this.#keyless = keyless;
     this.#done = done;
     this.#responses = request.topicData.map(({ name, partitionData }) => ({
       name,
@@ -144,6 +155,11 @@ class Production {
       this.#refuse(t, p, index, refusal(forbidden));
       return;
     }
+    const keyless = this.#keyless.get(records);
+    if (keyless !== undefined) {
+      this.#refuse(t, p, index, keyless);
+      return;
+    }
     this.#open++;
     const transactional = isTransactional(records);
     const acks = this.#request.acks === -1 ? -1 : 1;
@@ -162,9 +178,16 @@ class Production {
     });
   }
 
-  #refuse(t: number, p: number, index: number, { code, message }: Refusal): void {
+  #refuse(t: number, p: number, index: number, { code, message, indexes = [] }: Refusal): void {
     this.#context.metrics.error(code);
-    this.#responses[t]!.partitionResponses[p] = { index, errorCode: code, baseOffset: -1, errorMessage: message };
+    const recordErrors = indexes.map((batchIndex) => ({ batchIndex, batchIndexErrorMessage: message }));
+    this.#responses[t]!.partitionResponses[p] = {
+      index,
+      errorCode: code,
+      baseOffset: -1,
+      errorMessage: message,
+      recordErrors,
+    };
     // With acks=0 there is no answer: closing is the only way to tell, and Kafka's.
     if (this.#request.acks === 0) this.#connection.close('produce with acks=0 failed');
   }
@@ -202,17 +225,60 @@ class Production {
 
 const ofError = (error: HeadwaterError): Refusal => refusal(error.kafkaCode, error.message);
 
+function produceNow(
+  context: KafkaContext,
+  request: Request,
+  version: number,
+  connection: ClientConnection,
+  keyless: Keyless,
+): typeof NO_RESPONSE | Promise<Response> {
+  if (request.acks === 0) {
+    new Production(context, request, version, connection, keyless, () => {}).run();
+    return NO_RESPONSE;
+  }
+  return new Promise((resolve) => {
+    new Production(context, request, version, connection, keyless, resolve).run();
+  });
+}
+
+/** Looks for keyless records where the topic forbids them. A promise only when a batch is compressed. */
+function inspect({ log }: KafkaContext, { topicData }: Request): Keyless | Promise<Keyless> {
+  if (!topicData.some(({ name }) => needsKeys(log.topic(name)))) return NOTHING_KEYLESS;
+  const found = new Map<Uint8Array, KeylessRefusal>();
+  const waiting: Promise<void>[] = [];
+  for (const { name, partitionData } of topicData) {
+    if (!needsKeys(log.topic(name))) continue;
+    for (const { records } of partitionData) {
+      if (records === null) continue;
+      const keep = (refused: KeylessRefusal | null): void => {
+        if (refused !== null) found.set(records, refused);
+      };
+      const refused = findKeyless(records);
+      if (refused instanceof Promise) waiting.push(refused.then(keep));
+      else keep(refused);
+    }
+  }
+  return waiting.length === 0 ? found : Promise.all(waiting).then(() => found);
+}
+
+/** Connections whose last request is still being looked at: what comes behind it waits, to keep the order. */
+const inspected = new WeakMap<ClientConnection, Promise<unknown>>();
+
 export const produceHandler = handler({
   api: produce,
   pipelined: true,
   deviations: ['Requests pipelined on one connection are stored by one synced write instead of one after the other.'],
   handle(context, request, version, connection) {
-    if (request.acks === 0) {
-      new Production(context, request, version, connection, () => {}).run();
-      return NO_RESPONSE;
+    const before = inspected.get(connection);
+    const keyless = inspect(context, request);
+    if (before === undefined && !(keyless instanceof Promise)) {
+      return produceNow(context, request, version, connection, keyless);
     }
-    return new Promise((resolve) => {
-      new Production(context, request, version, connection, resolve).run();
+    const turn = Promise.all([keyless, before]);
+    inspected.set(connection, turn);
+    return turn.then(([found]): Awaited<ReturnType<typeof produceNow>> | Promise<Response> => {
+      if (inspected.get(connection) === turn) inspected.delete(connection);
+      return produceNow(context, request, version, connection, found);
     });
   },
 });
