@@ -21,6 +21,7 @@ import {
   UsageError,
 } from './command.ts';
 import { openLogger } from './process-logger.ts';
+import { ServiceManager } from './service-manager.ts';
 
 export const usage = `Usage: headwater serve [--config FILE] [--data DIR] [--mqtt HOST:PORT] [--kafka HOST:PORT] [--http HOST:PORT]
 
@@ -88,15 +89,23 @@ export const run: Command = async (args, io) => {
   });
   crashOnBugs(log.logger);
   await broker.start();
-  const onHangup = () => {
-    broker.reload().catch((error: unknown) => {
+  const manager = new ServiceManager(io.env, systemEnv.clock, log.logger);
+  const status = `serving, ${listeningAt(broker.addresses())}`;
+  const onHangup = async () => {
+    await manager.reloading();
+    await broker.reload().catch((error: unknown) => {
       log.logger.error({ err: error }, 'reload refused, everything stays as it was');
     });
+    await manager.reloaded(status);
   };
   process.on('SIGHUP', onHangup);
+  // The loop that runs this timer is the one that serves: while it turns, the broker is alive.
+  await manager.ready(status, () => true);
   if (io.env['JOURNAL_STREAM'] === undefined) await io.write(greeting(io, config, broker.addresses()));
   await stopSignal(io);
   process.off('SIGHUP', onHangup);
+  // Not waited for: a stop has 2 s, whoever listens.
+  void manager.stopping();
   await stopInTime(broker, log.logger);
   return EXIT.ok;
 };
@@ -145,8 +154,7 @@ export function greeting(
   command = commandName(io),
 ): string {
   const lines = [`Headwater ${io.version} is running. Data: ${config.settings['data.dir']}`];
-  const at = Object.entries(addresses).map(([name, address]) => `${name} ${formatAddress(address)}`);
-  lines.push(`Listening: ${at.join(', ')}`);
+  lines.push(`Listening: ${listeningAt(addresses)}`);
   const mqtt = addresses.mqtt === undefined ? undefined : dialable(addresses.mqtt);
   const kafka = addresses.kafka === undefined ? undefined : dialable(addresses.kafka);
   if (mqtt !== undefined) {
@@ -158,6 +166,12 @@ export function greeting(
     lines.push(`Read:      ${command} consume mqtt --from-beginning${option}`);
   }
   return `${lines.join('\n')}\n`;
+}
+
+function listeningAt(addresses: BoundAddresses): string {
+  return Object.entries(addresses)
+    .map(([name, address]) => `${name} ${formatAddress(address)}`)
+    .join(', ');
 }
 
 export type BoundAddresses = Readonly<Partial<Record<ListenerName, Endpoint>>>;
