@@ -41,7 +41,8 @@ export interface OpenLog {
 const MiB = 1024 * 1024;
 const DEFAULT_RETENTION_SCHEDULE = '*/10 * * * * *';
 const META_OPTIONS: DatabaseOptions = { writeBufferBytes: MiB, cacheBytes: 256 * 1024 };
-const OPEN_SEALED_SLICES_MAX = 8;
+/** Besides those in use. Small on purpose: see SLICE_MAX_BYTES. */
+const OPEN_SEALED_SLICES_MAX = 2;
 const INDEX_MAX_BYTES = 2 * MiB;
 /**
  * Offsets skipped when the newest slice was damaged: more records than fit into what a crash can take with it, so that an

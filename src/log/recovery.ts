@@ -85,7 +85,7 @@ export class Recovery {
     for (const id of ids) {
       const slice = new Slice(id);
       const summary = summaries.get(id) ?? null;
-      if (summary !== null && (await this.#exists(slice))) {
+      if (summary !== null) {
         found.push({ slice, runs: this.#fromSummary(slice, summary) });
         continue;
       }
@@ -109,11 +109,6 @@ export class Recovery {
       damaged: this.#damaged,
       troubled: this.#troubled,
     };
-  }
-
-  /** A sealed slice is not opened at start, but a directory without anything in it is no slice. */
-  async #exists(slice: Slice): Promise<boolean> {
-    return (await this.#slices.store.sizeOf(slice.name)) > 0;
   }
 
   #fromSummary(slice: Slice, summary: RunTable): Run[] {

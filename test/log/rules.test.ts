@@ -74,8 +74,8 @@ describe('missing ranges', () => {
 });
 
 describe('slice and chunk sizes', () => {
-  it('are an eighth of what is kept, 4 to 64 MiB', () => {
-    expect(sliceBytes(Number.POSITIVE_INFINITY)).toBe(64 << 20);
+  it('are an eighth of what is kept, 4 to 32 MiB', () => {
+    expect(sliceBytes(Number.POSITIVE_INFINITY)).toBe(32 << 20);
     expect(sliceBytes(160 << 20)).toBe(20 << 20);
     expect(sliceBytes(1 << 20)).toBe(4 << 20);
   });
