@@ -48,18 +48,21 @@ async function throughput(recordSize: number): Promise<void> {
   });
 }
 
-async function memory(ports: number): Promise<void> {
+async function memory(ports: number, readingsPerSecond: number): Promise<void> {
   await withSimulation(ports, 40, async (simulation) => {
-    for (let port = 0; port < ports; port++) simulation.startDevice(100_000, 10_000, 0, port);
+    for (let port = 0; port < ports; port++) simulation.startDevice(100_000, 1e6 / readingsPerSecond, 0, port);
     let highest = 0;
     for (let i = 0; i < 40; i++) {
       await wait(500);
       highest = Math.max(highest, simulation.memoryOf('gateway'));
     }
-    console.log(`${ports} ports with 100 readings/s each: gateway at most ${highest.toFixed(1)} MB RSS`);
+    console.log(
+      `${ports} ports with ${readingsPerSecond} readings/s each: gateway at most ${highest.toFixed(1)} MB RSS`,
+    );
   });
 }
 
 await throughput(236);
 await throughput(60);
-await memory(16);
+await memory(16, 10);
+await memory(16, 100);
