@@ -17,6 +17,7 @@ const COMMANDS: Readonly<Record<string, { about: string; load: () => Promise<Com
   config: { about: 'check a configuration, explain settings', load: () => import('./config.ts') },
   check: { about: 'verify a data directory', load: () => import('./check.ts') },
   dump: { about: 'print what a data directory holds', load: () => import('./dump.ts') },
+  doctor: { about: 'find what is wrong with an installation', load: () => import('./doctor.ts') },
   reload: { about: 'make the broker read its configuration again', load: () => import('./reload.ts') },
 };
 

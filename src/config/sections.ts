@@ -164,13 +164,6 @@ export const LINK_FIELDS = [
     doc: "Replicas of a topic that is created upstream. -1: the upstream's default.",
   },
   {
-    name: 'transactional',
-    kind: 'boolean',
-    default: false,
-    runtime: false,
-    doc: 'Commits the edge offsets in the same upstream transaction as the records, for consumers that use read_committed.',
-  },
-  {
     name: 'max.bytes.per.second',
     kind: 'bytes',
     min: 0,

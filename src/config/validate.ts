@@ -155,7 +155,6 @@ function checkLink(link: LinkSection, report: Report): void {
       report(at('bootstrap.servers'), 'belongs to links of type kafka; here it is url');
     if (link.replicas === 'sync')
       report(at('replicas'), '"sync" needs a link of type kafka: an MQTT broker is no replica');
-    if (link.transactional) report(at('transactional'), 'needs a link of type kafka');
     for (const filter of link.pull) {
       const problem = filterProblem(filter);
       if (problem !== null) report(at('pull'), problem);
