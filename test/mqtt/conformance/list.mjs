@@ -16,7 +16,11 @@ for (const file of files) {
     /(?:it(?:\.each\([^)]*\))?\(\s*|^ {4}\[)'([^'\n]*(?:MQTT-[0-9]|[0-9]\.[0-9]+\.[0-9]|4\.9)[^'\n]*)'/gm,
   )) {
     const ids = [...text.matchAll(/MQTT-[\d.]+-\d+(?: (?:to|and) -\d+)*|MQTT-[\d.]+\d/g)].map(([id]) => id);
-    rows.push([ids.length > 0 ? ids.join(', ') : (/^\d[\d.]+/.exec(text)?.[0] ?? 'wire format'), text.replaceAll('|', '\\|'), name]);
+    rows.push([
+      ids.length > 0 ? ids.join(', ') : (/^\d[\d.]+/.exec(text)?.[0] ?? 'wire format'),
+      text.replaceAll('|', '\\|'),
+      name,
+    ]);
   }
 }
 rows.sort((a, b) => a[0].localeCompare(b[0], 'en', { numeric: true }));
