@@ -83,10 +83,17 @@ export class HandlerTable {
     return this.#byKey.get(key);
   }
 
-  /** Rows of the ApiVersions answer, ascending by key. */
+  /** Ascending by key. */
+  all(): Handler[] {
+    return [...this.#byKey.values()].sort((a, b) => a.api.key - b.api.key);
+  }
+
+  /** Rows of the ApiVersions answer. */
   advertised(): { apiKey: number; minVersion: number; maxVersion: number }[] {
-    return [...this.#byKey.values()]
-      .map(({ api }) => ({ apiKey: api.key, minVersion: api.advertise[0], maxVersion: api.advertise[1] }))
-      .sort((a, b) => a.apiKey - b.apiKey);
+    return this.all().map(({ api }) => ({
+      apiKey: api.key,
+      minVersion: api.advertise[0],
+      maxVersion: api.advertise[1],
+    }));
   }
 }
