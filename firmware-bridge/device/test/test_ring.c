@@ -204,7 +204,27 @@ static void skipped_numbers_are_not_given_out(void) {
   CHECK(hw_ring_push(&ring, 0, record, 4, &sequence) == HW_OK && sequence == 43);
 }
 
+static void a_torn_head_or_damaged_free_space_closes_the_sector_and_costs_a_number(void) {
+  hw_ring ring;
+  hw_entry entry;
+  uint8_t record[40] = {1};
+  uint32_t sequence = 0, distance;
+  for (distance = 0; distance < 900; distance += 300) { /* where the next head would be, and far behind it */
+    test_flash_init(&flash, 1024, 3);
+    CHECK(hw_ring_mount(&ring, &flash.port, 7) == HW_OK);
+    CHECK(hw_ring_push(&ring, 0, record, sizeof record, &sequence) == HW_OK && sequence == 1);
+    flash.bytes[ring.offset + distance] = 0x5a;
+    CHECK(hw_ring_mount(&ring, &flash.port, 7) == HW_OK);
+    CHECK(hw_ring_push(&ring, 0, record, sizeof record, &sequence) == HW_OK && sequence == 3);
+    CHECK(ring.lap == 1);
+    memset(&entry, 0, sizeof entry);
+    CHECK(hw_ring_next(&ring, &entry) == HW_OK && entry.sequence == 1);
+    CHECK(hw_ring_next(&ring, &entry) == HW_OK && entry.sequence == 3);
+  }
+}
+
 int main(void) {
+  a_torn_head_or_damaged_free_space_closes_the_sector_and_costs_a_number();
   keeps_order_and_content_over_many_laps();
   a_full_ring_refuses_or_overwrites();
   an_acknowledgement_makes_room();
