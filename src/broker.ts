@@ -47,6 +47,7 @@ export class Broker {
   readonly #addresses: Addresses = {};
   readonly #stops: { readonly part: string; readonly stop: Stop }[] = [];
   #config: Config;
+  #declare: () => Promise<void> = async () => {};
   #security: Security | null = null;
   #links: Links | null = null;
 
@@ -102,7 +103,8 @@ export class Broker {
       },
     });
     this.#started('log', () => log.close());
-    await this.#declareTopics(log);
+    this.#declare = () => this.#declareTopics(log);
+    await this.#declare();
 
     const parts = { meta: log.meta, log, env, metrics, logger };
     const groups = new GroupCoordinator({
@@ -248,6 +250,7 @@ export class Broker {
     await this.#security?.reload(securitySettings(after));
     const changes = compareConfig(this.#config, after);
     this.#config = effectiveConfig(this.#config, after);
+    await this.#declare();
     await this.#links?.update(this.#config.links);
     for (const change of changes.restart) logger.warn(change, 'this setting changes only with a restart');
     logger.info({ changed: changes.changed.map((change) => change.path) }, 'configuration read again');

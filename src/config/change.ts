@@ -42,12 +42,13 @@ export function compareConfig(before: Config, after: Config): Changes {
     const [old, now] = [before.topics.get(name), after.topics.get(name)];
     compare(`topics.${name}`, old === undefined ? null : 'declared', now === undefined ? null : 'declared', true);
     if (old === undefined || now === undefined) continue;
-    for (const { name: field } of TOPIC_FIELDS) compare(`topics.${name}.${field}`, old[field], now[field], true);
+    for (const { name: field, runtime } of TOPIC_FIELDS)
+      compare(`topics.${name}.${field}`, old[field], now[field], runtime);
     for (const setting of new Set([...old.config.keys(), ...now.config.keys()])) {
       compare(`topics.${name}.${setting}`, old.config.get(setting), now.config.get(setting), true);
     }
   }
-  compare('routes', JSON.stringify(before.routes), JSON.stringify(after.routes), true);
+  compare('routes', JSON.stringify(before.routes), JSON.stringify(after.routes), false);
   for (const name of new Set([...before.links.keys(), ...after.links.keys()])) {
     const [old, now] = [before.links.get(name), after.links.get(name)];
     compare(`links.${name}`, old === undefined ? null : 'declared', now === undefined ? null : 'declared', false);
@@ -76,9 +77,18 @@ export function effectiveConfig(before: Config, after: Config): Config {
       return [name, Object.freeze(fields) as unknown as typeof old];
     }),
   );
+  const topics = new Map(
+    [...after.topics].map(([name, topic]) => {
+      const acks = before.topics.get(name)?.acks ?? topic.acks;
+      return [name, Object.freeze({ ...topic, acks })];
+    }),
+  );
   return Object.freeze({
     ...after,
+    topics,
     settings: Object.freeze(settings) as unknown as Config['settings'],
+    topicDefaults: before.topicDefaults,
+    routes: before.routes,
     listeners: before.listeners,
     advertised: before.advertised,
     links,

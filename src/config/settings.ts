@@ -54,7 +54,7 @@ export const SETTINGS = [
     name: 'auto.create.topics.enable',
     kind: 'boolean',
     default: true,
-    runtime: true,
+    runtime: false,
     doc: 'Whether a topic is created when a Kafka client or a route first writes to it. `false`: such a write is refused.',
   },
   {
@@ -71,7 +71,7 @@ export const SETTINGS = [
     max: PARTITIONS_MAX,
     default: 1,
     unit: 'partitions',
-    runtime: true,
+    runtime: false,
     doc: 'Partitions of a topic that is created without a number. More: more consumers of a group in parallel; order holds only within one partition, and each costs memory.',
   },
   {
@@ -80,7 +80,7 @@ export const SETTINGS = [
     min: -1,
     max: MAX,
     default: null,
-    runtime: true,
+    runtime: false,
     doc: 'How long records are kept, unless the topic says otherwise. -1: without limit. Wins over `log.retention.minutes`, which wins over `log.retention.hours`.',
   },
   {
@@ -90,7 +90,7 @@ export const SETTINGS = [
     max: 2_147_483_647,
     default: null,
     unit: 'min',
-    runtime: true,
+    runtime: false,
     doc: 'The same in minutes.',
   },
   {
@@ -100,7 +100,7 @@ export const SETTINGS = [
     max: 2_147_483_647,
     default: 168,
     unit: 'h',
-    runtime: true,
+    runtime: false,
     doc: 'The same in hours. Longer: more history to replay and more disk; records leave earlier only when a size limit asks for it.',
   },
   {
@@ -109,7 +109,7 @@ export const SETTINGS = [
     min: -1,
     max: MAX,
     default: -1,
-    runtime: true,
+    runtime: false,
     doc: 'Bytes kept per partition, unless the topic says otherwise. -1: no limit. Smaller: the oldest records leave earlier.',
   },
   {
@@ -118,7 +118,7 @@ export const SETTINGS = [
     min: -1,
     max: MAX,
     default: -1,
-    runtime: true,
+    runtime: false,
     doc: "The share of the disk that all topics together may use; above it the oldest records give way, low priorities first. -1: up to the disk's reserve.",
   },
   {
@@ -127,7 +127,7 @@ export const SETTINGS = [
     min: MiB,
     max: 2_147_483_647,
     default: 1_073_741_824,
-    runtime: true,
+    runtime: false,
     doc: 'The `segment.bytes` of topics that do not set it.',
   },
   {
@@ -136,7 +136,7 @@ export const SETTINGS = [
     min: 1,
     max: MAX,
     default: 7 * DAY_MS,
-    runtime: true,
+    runtime: false,
     doc: 'The `segment.ms` of topics that do not set it.',
   },
   {
@@ -144,7 +144,7 @@ export const SETTINGS = [
     kind: 'choice',
     choices: ['delete', 'compact', 'compact,delete'],
     default: 'delete',
-    runtime: true,
+    runtime: false,
     doc: 'The `cleanup.policy` of topics that do not set it: delete by age and size, keep the newest record of each key, or both.',
   },
   {
@@ -153,7 +153,7 @@ export const SETTINGS = [
     min: 0,
     max: MAX,
     default: DAY_MS,
-    runtime: true,
+    runtime: false,
     doc: 'The `delete.retention.ms` of topics that do not set it: how long a compacted topic keeps tombstones.',
   },
   {
@@ -162,7 +162,7 @@ export const SETTINGS = [
     min: 0,
     max: MAX,
     default: 0,
-    runtime: true,
+    runtime: false,
     doc: 'The `min.compaction.lag.ms` of topics that do not set it.',
   },
   {
@@ -170,7 +170,7 @@ export const SETTINGS = [
     kind: 'choice',
     choices: ['CreateTime', 'LogAppendTime'],
     default: 'CreateTime',
-    runtime: true,
+    runtime: false,
     doc: 'The `message.timestamp.type` of topics that do not set it: whose clock stamps a record.',
   },
   {
@@ -178,7 +178,7 @@ export const SETTINGS = [
     kind: 'choice',
     choices: ['producer', 'uncompressed', 'gzip', 'snappy', 'lz4', 'zstd'],
     default: 'producer',
-    runtime: true,
+    runtime: false,
     doc: 'The `compression.type` of topics that do not set it. A codec: fewer bytes on disk and upstream, more work for the processor.',
   },
   {
@@ -187,7 +187,7 @@ export const SETTINGS = [
     min: 1_024,
     max: BATCH_MAX_BYTES,
     default: 1_048_588,
-    runtime: true,
+    runtime: false,
     doc: 'The `max.message.bytes` of topics that do not set it: the largest record batch. Larger: more memory per request in flight.',
   },
   {
@@ -197,7 +197,7 @@ export const SETTINGS = [
     max: 16,
     default: 1,
     unit: 'replicas',
-    runtime: true,
+    runtime: false,
     doc: 'The `min.insync.replicas` of topics that do not set it. 2 or more: `acks=all` is refused while no sync link has caught up.',
   },
   // Durability
