@@ -143,6 +143,8 @@ export class MemoryDisk {
     operations: readonly Operation[],
     done: (error: HeadwaterError | null) => void,
   ) {
+    // A process that a crash has ended writes nothing more, and nothing that a later crash could keep.
+    if (!this.isMounted(store)) return;
     const fault = this.#nextFault('write');
     let error = this.#toError(fault);
     if (error === null) {
