@@ -1,3 +1,4 @@
+import { createHash, createHmac, pbkdf2Sync } from 'node:crypto';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -150,4 +151,28 @@ test('who has not authenticated may not send large frames', async () => {
   client.socket.write(size);
   expect(await client.frame()).toBeNull();
   expect(started.metric('headwater_kafka_malformed_requests_total')).toBe(1);
+});
+
+test('SCRAM takes the nonce of librdkafka before 2.6, which sends its own part twice; never one without ours', async () => {
+  const bare = 'n=sensor,r=abc';
+  const salted = (salt: Buffer, rounds: number) => pbkdf2Sync('correct horse', salt, rounds, 32, 'sha256');
+  const login = async (nonceOf: (nonce: string) => string): Promise<number> => {
+    const client = await RawClient.connect(started.port);
+    await client.request(saslHandshake, 1, { mechanism: 'SCRAM-SHA-256' });
+    const first = await client.request(saslAuthenticate, 1, { authBytes: Buffer.from(`n,,${bare}`) });
+    const serverFirst = Buffer.from(first.authBytes).toString();
+    const [nonce, salt, iterations] = serverFirst.split(',').map((part) => part.slice(2)) as [string, string, string];
+    const withoutProof = `c=biws,r=${nonceOf(nonce)}`;
+    const hmac = (key: Buffer, text: string) => createHmac('sha256', key).update(text).digest();
+    const clientKey = hmac(salted(Buffer.from(salt, 'base64'), Number(iterations)), 'Client Key');
+    const storedKey = createHash('sha256').update(clientKey).digest();
+    const signature = hmac(storedKey, `${bare},${serverFirst},${withoutProof}`);
+    const proof = Buffer.from(clientKey.map((byte, i) => byte ^ signature[i]!)).toString('base64');
+    const last = await client.request(saslAuthenticate, 1, { authBytes: Buffer.from(`${withoutProof},p=${proof}`) });
+    client.close();
+    return last.errorCode;
+  };
+  expect(await login((nonce) => nonce)).toBe(0);
+  expect(await login((nonce) => `abc${nonce}`)).toBe(0);
+  expect(await login(() => 'abc')).toBe(KAFKA_ERROR.SASL_AUTHENTICATION_FAILED);
 });
