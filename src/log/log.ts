@@ -15,7 +15,8 @@ import { raiseEpoch, trimEpochs } from './leader-epochs.ts';
 import { Ledger, type Loss } from './ledger.ts';
 import type { LogOptions } from './log-options.ts';
 import { missingRanges } from './losses.ts';
-import { LogPartition, type PartitionHost, type PartitionStart } from './partition.ts';
+import { LogPartition } from './partition.ts';
+import type { PartitionHost, PartitionStart } from './partition-host.ts';
 import { epochsOf, type PartitionRow, PartitionStore } from './partition-store.ts';
 import { ProducerIds } from './producer-ids.ts';
 import { ProducerState } from './producer-state.ts';
@@ -137,6 +138,8 @@ function placePartition(
     ],
   };
 }
+
+export type { HeadwaterLog };
 
 /** Opens the log on a store. Rejects only when the store itself cannot be used. */
 export async function openLog({ store, env, metrics, logger, options = {} }: OpenLog): Promise<HeadwaterLog> {

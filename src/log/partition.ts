@@ -1,12 +1,9 @@
 /** One partition: its offsets, what waits to be appended, what waits for replicas, who waits for news. */
 
-import type { Clock } from '../env.ts';
 import { asHeadwaterError, HeadwaterError } from '../errors.ts';
-import type { Logger } from '../logger.ts';
 import {
   BATCH_HEADER_BYTES,
   baseOffsetOf,
-  isTransactional,
   lastOffsetDeltaOf,
   leaderEpochOf,
   maxTimestampOf,
@@ -14,21 +11,20 @@ import {
   patchLeaderEpoch,
   patchLogAppendTime,
   producerIdOf,
-  validateBatch,
-  validateProducedBatch,
 } from '../wire/batch/record-batch.ts';
 import { compressBatch, encodeBatch, recordSizeBound } from '../wire/batch/record-encoder.ts';
-import { AppendGroup, type AppendQueue, type AppendTarget } from './append-queue.ts';
+import { admitBatch, tooLarge } from './admission.ts';
+import { AppendGroup, type AppendTarget } from './append-queue.ts';
 import { type EpochStart, endOffsetForEpoch, raiseEpoch, trimEpochs } from './leader-epochs.ts';
 import type { OffsetRange } from './losses.ts';
-import { ProducerState } from './producer-state.ts';
-import type { LogReader } from './reader.ts';
+import type { PartitionHost, PartitionStart } from './partition-host.ts';
+import type { ProducerState } from './producer-state.ts';
 import { ReplicaSet } from './replica-set.ts';
 import type { Run } from './run-table.ts';
-import { Segments } from './segments.ts';
+import type { Segments } from './segments.ts';
 import type { Slice } from './slice.ts';
 import type { StoredBatch } from './slice-writer.ts';
-import { Tail, type TailCache } from './tail-cache.ts';
+import { Tail } from './tail-cache.ts';
 import type { LogTopic } from './topic.ts';
 import type {
   AbortedTransaction,
@@ -36,7 +32,6 @@ import type {
   ActiveProducer,
   Appended,
   AppendOptions,
-  CommitListener,
   LogRecord,
   Partition,
   ReadOptions,
@@ -45,42 +40,18 @@ import type {
   Waiter,
 } from './types.ts';
 
-/** What all partitions of a log share. */
-export interface PartitionHost {
-  readonly clock: Clock;
-  readonly logger: Logger;
-  readonly queue: AppendQueue;
-  readonly reader: LogReader;
-  readonly tailCache: TailCache;
-  readonly brokerId: number;
-  readonly commitListeners: readonly CommitListener[];
-  /** Makes log start and leader epochs durable. */
-  savePartition(partition: LogPartition): Promise<void>;
-}
-
-/** What recovery found. */
-export interface PartitionStart {
-  readonly logStartOffset: number;
-  readonly logEndOffset: number;
-  readonly epochs: readonly EpochStart[];
-  readonly segments: Segments;
-  readonly producers: ProducerState;
-}
-
-export function emptyStart(): PartitionStart {
-  return {
-    logStartOffset: 0,
-    logEndOffset: 0,
-    epochs: [{ epoch: 0, startOffset: 0 }],
-    segments: new Segments(),
-    producers: new ProducerState(),
-  };
-}
-
 /** Room that the queue's size bound of a record leaves for the batch header. */
 const RECORD_GROUP_OVERHEAD = BATCH_HEADER_BYTES;
 /** Records gathered into one batch at most this, even where max.message.bytes allows more: one commit's share. */
 const RECORD_GROUP_MAX_BYTES = 512 * 1024;
+
+/** A producer's batch is a view of its request frame: the cache must not keep the whole frame for a part of it. */
+function ownMemory(batch: Uint8Array): Uint8Array {
+  if (batch.buffer.byteLength <= 2 * batch.byteLength) return batch;
+  const copy = Buffer.allocUnsafeSlow(batch.byteLength);
+  copy.set(batch);
+  return copy;
+}
 
 export class LogPartition implements Partition, AppendTarget {
   readonly topic: LogTopic;
@@ -155,7 +126,7 @@ export class LogPartition implements Partition, AppendTarget {
     const bytes = recordSizeBound(record);
     const limit = this.topic.config['max.message.bytes'];
     if (bytes + RECORD_GROUP_OVERHEAD > limit) {
-      done(new HeadwaterError('BATCH_TOO_LARGE', this.#tooLarge(bytes + RECORD_GROUP_OVERHEAD)), -1);
+      done(tooLarge(this.name, bytes + RECORD_GROUP_OVERHEAD, limit), -1);
       return;
     }
     const refusal = this.#refusal(bytes, acks);
@@ -178,7 +149,7 @@ export class LogPartition implements Partition, AppendTarget {
 
   appendBatch(batch: Uint8Array, options: AppendOptions, done: Appended): void {
     try {
-      this.#checkBatch(batch, options);
+      admitBatch(this.name, this.topic.config, batch, options);
     } catch (error) {
       done(asHeadwaterError(error), -1);
       return;
@@ -193,24 +164,6 @@ export class LogPartition implements Partition, AppendTarget {
     this.#open = null;
     this.pending.push(group);
     this.#host.queue.added(this, batch.byteLength);
-  }
-
-  #tooLarge(bytes: number): string {
-    return `${this.name}: a batch of ${bytes} bytes; max.message.bytes allows ${this.topic.config['max.message.bytes']}`;
-  }
-
-  #checkBatch(batch: Uint8Array, options: AppendOptions): void {
-    if (options.origin !== 'client') {
-      validateBatch(batch);
-      return;
-    }
-    if (batch.byteLength > this.topic.config['max.message.bytes']) {
-      throw new HeadwaterError('BATCH_TOO_LARGE', this.#tooLarge(batch.byteLength));
-    }
-    validateProducedBatch(batch);
-    if (isTransactional(batch) && options.transactional !== true) {
-      throw new HeadwaterError('INVALID_TXN_STATE', `${this.name} was not added to the producer's transaction`);
-    }
   }
 
   #refusal(bytes: number, acks: Acks): HeadwaterError | null {
@@ -295,7 +248,7 @@ export class LogPartition implements Partition, AppendTarget {
     this.producers.clearStaged();
     for (const { batch, baseOffset, lastOffset, maxTimestamp } of batches) {
       this.segments.append(slice, chunkId, baseOffset, lastOffset, batch.byteLength, maxTimestamp);
-      this.#host.tailCache.add(this.#tail, baseOffset, lastOffset, batch);
+      this.#host.tailCache.add(this.#tail, baseOffset, lastOffset, ownMemory(batch));
       this.sizeBytes += batch.byteLength;
       if (producerIdOf(batch) >= 0) this.producers.apply(batch);
       const epoch = leaderEpochOf(batch);

@@ -5,7 +5,9 @@ import { SeededRandom } from '../sim/clock.ts';
 import { DAMAGE_KINDS, prepare, tryCase } from './damage.ts';
 
 describe('a log on a damaged data directory', () => {
-  it('starts, serves nothing wrong, and has what is missing in its ledger, whichever file it was', async () => {
+  it('starts, serves nothing wrong, and has what is missing in its ledger, whichever file it was', {
+    timeout: 120_000,
+  }, async () => {
     const prepared = await prepare(8);
     const random = new SeededRandom(11);
     try {

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { Simulation } from './simulation.ts';
 
 describe('the log under seeded faults', () => {
-  it('keeps every promise over 50 lives', async () => {
+  it('keeps every promise over 50 lives', { timeout: 120_000 }, async () => {
     let [crashes, flips, faults] = [0, 0, 0];
     for (let seed = 1; seed <= 50; seed++) {
       const result = await new Simulation(seed).run(150).catch((error: unknown) => {

@@ -1,0 +1,43 @@
+/** What a partition is given: what all partitions of a log share, and what recovery found of this one. */
+import type { Clock } from '../env.ts';
+import type { Logger } from '../logger.ts';
+import type { AppendQueue } from './append-queue.ts';
+import type { EpochStart } from './leader-epochs.ts';
+import type { LogPartition } from './partition.ts';
+import { ProducerState } from './producer-state.ts';
+import type { LogReader } from './reader.ts';
+import { Segments } from './segments.ts';
+import type { TailCache } from './tail-cache.ts';
+import type { CommitListener } from './types.ts';
+
+/** What all partitions of a log share. */
+export interface PartitionHost {
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly queue: AppendQueue;
+  readonly reader: LogReader;
+  readonly tailCache: TailCache;
+  readonly brokerId: number;
+  readonly commitListeners: readonly CommitListener[];
+  /** Makes log start and leader epochs durable. */
+  savePartition(partition: LogPartition): Promise<void>;
+}
+
+/** What recovery found. */
+export interface PartitionStart {
+  readonly logStartOffset: number;
+  readonly logEndOffset: number;
+  readonly epochs: readonly EpochStart[];
+  readonly segments: Segments;
+  readonly producers: ProducerState;
+}
+
+export function emptyStart(): PartitionStart {
+  return {
+    logStartOffset: 0,
+    logEndOffset: 0,
+    epochs: [{ epoch: 0, startOffset: 0 }],
+    segments: new Segments(),
+    producers: new ProducerState(),
+  };
+}
