@@ -389,3 +389,31 @@ describe('reading the past over MQTT 5', () => {
     ]);
   });
 });
+
+describe('a refused append', () => {
+  it.each([4, 5] as const)(
+    'is told in 5.0 and not acknowledged in 3.1.1; nothing is stored (level %i)',
+    async (version) => {
+      const edge = await start();
+      const client = await opened(edge.port, version);
+      await client.subscribe('full/#', 1);
+      edge.disk.capacityBytes = 0;
+      client.publish('full/a', 'x', { qos: 1, messageId: 1 });
+      client.publish('full/a', 'x', { qos: 2, messageId: 2 });
+      if (version === 5) {
+        expect((await client.next('puback')).reasonCode).toBe(0x97);
+        expect((await client.next('pubrec')).reasonCode).toBe(0x97);
+      } else {
+        while (edge.counterNow('headwater_mqtt_publishes_refused_total') < 2) await client.quiet();
+      }
+      await client.quiet();
+      edge.disk.capacityBytes = Number.MAX_SAFE_INTEGER;
+      // The log opens its database again after a full disk; until then it refuses.
+      while ((await records(edge, 'mqtt')).length === 0) {
+        client.publish('full/a', 'y', { qos: 1, messageId: 3 });
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+      expect((await records(edge, 'mqtt')).every((record) => String(record.value) === 'y')).toBe(true);
+    },
+  );
+});
