@@ -15,6 +15,7 @@ export interface ApiRoute {
   readonly method: 'GET' | 'POST' | 'PATCH' | 'DELETE';
   /** Segments after /api/v1, `{}` for one that is free. */
   readonly path: string;
+  readonly about: string;
   readonly handle: (call: ApiCall) => unknown;
 }
 
@@ -24,16 +25,29 @@ const CLIENTS_MAX = 1_000;
 const invalid = (message: string) => new HeadwaterError('INVALID_REQUEST', message);
 
 export const API: readonly ApiRoute[] = [
-  { method: 'GET', path: 'broker', handle: ({ providers }) => providers.broker() },
-  { method: 'GET', path: 'topics', handle: ({ providers }) => providers.topics() },
+  {
+    method: 'GET',
+    path: 'broker',
+    about: 'The broker: identity, listeners, memory, disk.',
+    handle: ({ providers }) => providers.broker(),
+  },
+  {
+    method: 'GET',
+    path: 'topics',
+    about: 'All topics with partitions, offsets, sizes and settings.',
+    handle: ({ providers }) => providers.topics(),
+  },
   {
     method: 'GET',
     path: 'topics/{}',
+    about: 'One topic.',
     handle: async ({ providers, path }) => found(await providers.topics(), path[0]!, ({ name }) => name, 'topic'),
   },
   {
     method: 'GET',
     path: 'topics/{}/messages',
+    about:
+      'Records of a partition from `offset` (negative: before the end) or `timestamp`, at most `limit`; query also `partition`.',
     handle: ({ providers, path, query }) => {
       const timestamp = query.get('timestamp');
       const from =
@@ -51,6 +65,7 @@ export const API: readonly ApiRoute[] = [
   {
     method: 'POST',
     path: 'topics',
+    about: 'Creates a topic: { name, partitions?, config? }.',
     handle: async ({ providers, body }) => {
       const { name, partitions, config } = object(body, ['name', 'partitions', 'config']);
       if (typeof name !== 'string') throw invalid('name: a topic name is needed');
@@ -62,6 +77,7 @@ export const API: readonly ApiRoute[] = [
   {
     method: 'PATCH',
     path: 'topics/{}',
+    about: 'Alters a topic: { partitions?, config? }; null in config removes an override.',
     handle: async ({ providers, path, body }) => {
       const { partitions, config } = object(body, ['partitions', 'config']);
       const count = partitions === undefined ? null : integer('partitions', String(partitions), 1, 4_096);
@@ -72,20 +88,28 @@ export const API: readonly ApiRoute[] = [
   {
     method: 'DELETE',
     path: 'topics/{}',
+    about: 'Deletes a topic and its records.',
     handle: async ({ providers, path }) => {
       await providers.deleteTopic(path[0]!);
       return { deleted: path[0] };
     },
   },
-  { method: 'GET', path: 'groups', handle: ({ providers }) => providers.groups() },
+  {
+    method: 'GET',
+    path: 'groups',
+    about: 'All consumer groups with offsets and lag.',
+    handle: ({ providers }) => providers.groups(),
+  },
   {
     method: 'GET',
     path: 'groups/{}',
+    about: 'One consumer group.',
     handle: async ({ providers, path }) => found(await providers.groups(), path[0]!, ({ group }) => group, 'group'),
   },
   {
     method: 'POST',
     path: 'groups/{}/offsets',
+    about: 'Resets the offsets of a group without members: { topic, to: earliest, latest or an offset }.',
     handle: async ({ providers, path, body }) => {
       const { topic, to } = object(body, ['topic', 'to']);
       if (typeof topic !== 'string') throw invalid('topic: a topic name is needed');
@@ -95,15 +119,36 @@ export const API: readonly ApiRoute[] = [
       return found(await providers.groups(), path[0]!, ({ group }) => group, 'group');
     },
   },
-  { method: 'GET', path: 'links', handle: ({ providers }) => providers.links() },
-  { method: 'POST', path: 'links/{}/pause', handle: ({ providers, path }) => providers.pauseLink(path[0]!, true) },
-  { method: 'POST', path: 'links/{}/resume', handle: ({ providers, path }) => providers.pauseLink(path[0]!, false) },
+  {
+    method: 'GET',
+    path: 'links',
+    about: 'All links with state and backlog.',
+    handle: ({ providers }) => providers.links(),
+  },
+  {
+    method: 'POST',
+    path: 'links/{}/pause',
+    about: 'Pauses a link.',
+    handle: ({ providers, path }) => providers.pauseLink(path[0]!, true),
+  },
+  {
+    method: 'POST',
+    path: 'links/{}/resume',
+    about: 'Resumes a link.',
+    handle: ({ providers, path }) => providers.pauseLink(path[0]!, false),
+  },
   {
     method: 'GET',
     path: 'clients',
+    about: 'Connected MQTT clients, at most `limit`.',
     handle: ({ providers, query }) => providers.clients(integer('limit', query.get('limit') ?? '200', 1, CLIENTS_MAX)),
   },
-  { method: 'POST', path: 'reload', handle: ({ providers }) => providers.reload() },
+  {
+    method: 'POST',
+    path: 'reload',
+    about: 'Reads configuration, users, rules and certificates again.',
+    handle: ({ providers }) => providers.reload(),
+  },
 ];
 
 /** The route of a path under /api/v1 and what its `{}` are; `allow` lists methods when only the method is wrong. */
