@@ -3,6 +3,7 @@ import type { Clock } from './clock.ts';
 import { ClockMap } from './clock-map.ts';
 import type { Stamp } from './frames.ts';
 import { Seen } from './seen.ts';
+import type { DeviceState } from './state-file.ts';
 
 /** A reading on its way: received from the device, not yet acknowledged to it. */
 export type Pending = {
@@ -30,9 +31,9 @@ export class Device {
   /** When a HELLO came: good to a second or so, until the first PONG. */
   #greeting: { readonly stamp: Stamp; readonly at: number; readonly msPerTick: number } | undefined;
 
-  constructor(id: string, epoch: number, floor: number, clock: Clock, rate?: number) {
+  constructor(id: string, seen: Seen, clock: Clock, rate?: number) {
     this.id = id;
-    this.seen = new Seen(epoch, floor);
+    this.seen = seen;
     this.#clock = clock;
     this.#rate = rate;
   }
@@ -108,7 +109,7 @@ export class Devices {
     let device = this.#devices.get(id);
     if (device === undefined) {
       if (this.#devices.size >= this.#limit) throw new Error(`more than ${this.#limit} devices: raise devices.max`);
-      device = new Device(id, epoch, 0, this.#clock);
+      device = new Device(id, new Seen(epoch), this.#clock);
       this.#devices.set(id, device);
     }
     device.enterEpoch(epoch);
@@ -116,8 +117,18 @@ export class Devices {
   }
 
   /** What a state file remembers. */
-  restore(id: string, epoch: number, floor: number, rate: number | undefined): void {
-    this.#devices.set(id, new Device(id, epoch, floor, this.#clock, rate));
+  restore(id: string, { epoch, floor, above, msPerTick }: DeviceState): void {
+    this.#devices.set(id, new Device(id, new Seen(epoch, floor, above), this.#clock, msPerTick));
+  }
+
+  /** What a state file has to remember. */
+  state(): Record<string, DeviceState> {
+    const state: Record<string, DeviceState> = {};
+    for (const { id, seen, rate } of this.#devices.values()) {
+      const { epoch, floor, above } = seen;
+      state[id] = { epoch, floor, ...(above.length > 0 && { above }), ...(rate !== undefined && { msPerTick: rate }) };
+    }
+    return state;
   }
 
   /** The log holds this reading, says the log itself. Of two epochs the one that was read later is the current one. */

@@ -12,7 +12,6 @@ import type { Port } from './ports.ts';
 import { Ports } from './ports.ts';
 import type { Sink } from './session.ts';
 import { Session } from './session.ts';
-import type { DeviceState } from './state-file.ts';
 import { readState, writeState } from './state-file.ts';
 import type { OpenTransport } from './transport.ts';
 import type { Message } from './uplink.ts';
@@ -79,9 +78,7 @@ export class Gateway {
     if (descriptions !== undefined) await this.#loadDescriptions(descriptions);
     const state = await readState(stateFile, (reason) => this.#log('state file ignored', { stateFile, reason }));
     this.#offsets = new Map(Object.entries(state.offsets).map(([partition, offset]) => [Number(partition), offset]));
-    for (const [id, device] of Object.entries(state.devices)) {
-      this.#devices.restore(id, device.epoch, device.floor, device.msPerTick);
-    }
+    for (const [id, device] of Object.entries(state.devices)) this.#devices.restore(id, device);
     if (evidence === undefined) {
       this.#log('evidence.bootstrap is not set: after a crash readings on their way may be published twice');
     }
@@ -214,10 +211,7 @@ export class Gateway {
     if (!this.#uplink.isReady) return;
     const offsets = await this.#evidence.ends();
     await this.#uplink.flushed();
-    const devices: Record<string, DeviceState> = {};
-    for (const { id, seen, rate } of this.#devices) {
-      devices[id] = { epoch: seen.epoch, floor: seen.floor, ...(rate !== undefined && { msPerTick: rate }) };
-    }
+    const devices = this.#devices.state();
     await writeState(this.#config.stateFile, { version: 1, offsets: Object.fromEntries(offsets), devices });
     this.#offsets = offsets;
   }

@@ -8,9 +8,15 @@ export class Seen {
   #floor: number;
   readonly #above = new Set<number>();
 
-  constructor(epoch: number, floor = 0) {
+  constructor(epoch: number, floor = 0, above: Iterable<number> = []) {
     this.epoch = epoch;
     this.#floor = floor;
+    for (const sequence of above) this.add(sequence);
+  }
+
+  /** What is known above the floor. No more than a device may have on its way: its window. */
+  get above(): number[] {
+    return [...this.#above];
   }
 
   get floor(): number {

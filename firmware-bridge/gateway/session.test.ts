@@ -60,10 +60,10 @@ function setUp() {
   const sink = new FakeSink();
   const devices = new Devices(clock);
   const sent: Frame[] = [];
-  const make = (): Session =>
+  const make = (known = devices): Session =>
     new Session({
       clock,
-      devices,
+      devices: known,
       sink,
       window: 8,
       send: (bytes) => new FrameReader((frame) => sent.push(structuredClone(frame))).push(bytes),
@@ -216,6 +216,21 @@ describe('Session', () => {
     sink.published[1]!.done(true);
     await turn();
     expect(last('ack')).toMatchObject({ acked: 1 });
+  });
+
+  it('what the log holds behind a void number is known after a checkpoint and a restart, too', () => {
+    const { clock, devices, sink, hello, data, make } = setUp();
+    for (const sequence of [1, 2, 4, 5]) devices.found('dev-1', 7, sequence); // 3 was torn; the device has not said so yet
+    const restarted = new Devices(clock);
+    for (const [id, state] of Object.entries(JSON.parse(JSON.stringify(devices.state())))) {
+      restarted.restore(id, state as never);
+    }
+    const session = make(restarted);
+    hello({ acked: 2 }, session);
+    data(4, 0, session);
+    data(5, 1, session);
+    data(6, 1, session);
+    expect(sink.published.map(({ sequence }) => sequence)).toEqual([6]);
   });
 
   it('a new epoch begins at its own first number', () => {

@@ -5,7 +5,14 @@
 import { open, readFile, rename } from 'node:fs/promises';
 import { dirname } from 'node:path';
 
-export type DeviceState = { readonly epoch: number; readonly floor: number; readonly msPerTick?: number };
+export type DeviceState = {
+  readonly epoch: number;
+  readonly floor: number;
+  /** Stored, too, behind a number that may be void or still to come. The log is not read again for these, so they must not be
+   *  forgotten. */
+  readonly above?: readonly number[];
+  readonly msPerTick?: number;
+};
 export type State = {
   readonly version: 1;
   readonly offsets: Readonly<Record<string, number>>;

@@ -106,17 +106,21 @@ static hw_status write_subscribe(hw_mqtt *mqtt) {
 }
 
 static void put_properties(hw_mqtt *mqtt, packet *to, uint32_t sequence) {
-  size_t length_at = to->size;
-  put_byte(to, 0);
-  put_byte(to, 0); /* the length takes two bytes, always: 0x80 | low, high */
+  size_t start = to->size + 1, length;
+  put_byte(to, 0); /* the length, as long as it fits one byte [MQTT-1.5.5-1] */
   put_byte(to, USER_PROPERTY);
   put_text(to, "device");
   put_text(to, mqtt->port->client_id);
   put_property(to, "epoch", mqtt->ring->epoch);
   put_property(to, "sequence", sequence);
+  length = to->size - start;
+  if (length >= 128) put_byte(to, 0);
   if (to->size > HW_MQTT_PACKET) return;
-  to->bytes[length_at] = (uint8_t)((to->size - length_at - 2) | 0x80u);
-  to->bytes[length_at + 1] = (uint8_t)((to->size - length_at - 2) >> 7);
+  to->bytes[start - 1] = (uint8_t)length;
+  if (length < 128) return;
+  memmove(to->bytes + start + 1, to->bytes + start, length);
+  to->bytes[start - 1] = (uint8_t)(length | 0x80u);
+  to->bytes[start] = (uint8_t)(length >> 7);
 }
 
 /* The next reading of the ring. HW_NONE: there is none, or the window is full. */

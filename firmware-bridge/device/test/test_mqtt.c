@@ -97,7 +97,7 @@ static void readings_go_out_and_pubacks_free_them(uint8_t version) {
     CHECK(take(body, &size) == 0x32 && body[1] == 16 && memcmp(body + 2, "d/dev-1/readings", 16) == 0);
     CHECK((unsigned)body[18] * 256 + body[19] == i);
     if (version == 4) CHECK(size == 220 && body[20] == 1);
-    else CHECK(body[20] >= 0x80 && body[22] == 0x26 && memcmp(body + 23, "\0\6device\0\5dev-1", 15) == 0);
+    else CHECK(body[20] == size - 221 && body[20] < 0x80 && memcmp(body + 21, "\x26\0\6device\0\5dev-1", 16) == 0);
   }
   CHECK(take(body, &size) == 0);
   SAY("\x40\x02\0\x02"); /* out of order: the first is still open */
