@@ -24,6 +24,8 @@ export class RunScan {
   readonly #bounds: RunBounds;
   readonly #onDamage: (range: DamagedRange) => void;
   #scanner: Scanner | null = null;
+  /** Entries are read one by one, to come as near to a bad block as can be. */
+  #single = false;
   /** Where the scan goes on. */
   #next: number;
   /** The offset that the next batch must begin at; -1: not known, the scan began inside the run. */
@@ -44,10 +46,13 @@ export class RunScan {
       let entries: Entry[];
       try {
         this.#scanner ??= this.#scan(this.#next);
-        entries = await this.#scanner.next(STEP_ENTRIES, maxBytes);
+        entries = await this.#scanner.next(this.#single ? 1 : STEP_ENTRIES, maxBytes);
       } catch (error) {
         if (!isCorruption(error)) throw error;
-        await this.#passUnreadable(error);
+        await this.close();
+        // Sound entries before the bad block are in the same step: one by one they can be had.
+        if (this.#single) await this.#passUnreadable(error);
+        this.#single = !this.#single;
         continue;
       }
       if (entries.length === 0) break;
@@ -110,7 +115,6 @@ export class RunScan {
 
   /** A block cannot be read: finds the first offset behind it that can, by doubling and then halving. */
   async #passUnreadable(error: unknown): Promise<void> {
-    await this.close();
     const end = this.#bounds.lastOffset + 1;
     let bad = this.#next;
     let good = end;

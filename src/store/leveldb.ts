@@ -5,6 +5,7 @@
  */
 import { mkdir, open as openFile, readdir, readFile, rename, rm, stat, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
+import { crc32 } from 'node:zlib';
 import { Level } from 'level';
 import { HeadwaterError } from '../errors.ts';
 import type { Database, DatabaseOptions, Entry, Range, Scanner, Store, WriteBatch } from './store.ts';
@@ -382,10 +383,10 @@ async function checkFormat(directory: string): Promise<void> {
     if (codeOf(error) === 'ENOENT') return '';
     throw storeError(FORMAT_FILE, 'read', error);
   });
-  const match = /^headwater (\d{1,6})\n$/.exec(text);
-  if (match === null) {
-    // New, or torn by a power cut: the entries carry versions of their own.
-    await replaceFile(path, Buffer.from(`headwater ${STORE_FORMAT_VERSION}\n`));
+  const match = /^headwater (\d{1,6}) [0-9a-f]{8}\n$/.exec(text);
+  if (match === null || text !== formatLine(Number(match[1]))) {
+    // New, torn by a power cut, or damaged: the entries carry versions of their own.
+    await replaceFile(path, Buffer.from(formatLine(STORE_FORMAT_VERSION)));
   } else if (Number(match[1]) > STORE_FORMAT_VERSION) {
     throw new HeadwaterError(
       'STORE_FORMAT',
@@ -393,6 +394,12 @@ async function checkFormat(directory: string): Promise<void> {
         'run the newer Headwater that wrote it',
     );
   }
+}
+
+/** With a checksum: a flipped bit must not pass for a newer version. */
+export function formatLine(version: number): string {
+  const text = `headwater ${version}`;
+  return `${text} ${crc32(text).toString(16).padStart(8, '0')}\n`;
 }
 
 /**

@@ -2,7 +2,7 @@ import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
-import { openLevelStore } from '../../src/store/leveldb.ts';
+import { formatLine, openLevelStore } from '../../src/store/leveldb.ts';
 import { MemoryDisk } from '../../src/store/memory.ts';
 import { GroupCommitMetaStore } from '../../src/store/meta-store.ts';
 import type { Database, Entry, Store } from '../../src/store/store.ts';
@@ -207,10 +207,11 @@ describe('the LevelDB store on a damaged directory', () => {
   it('refuses a directory that a newer version wrote and says so', async () => {
     const directory = await mkdtemp(join(tmpdir(), 'headwater-store-'));
     await (await openLevelStore(directory)).close();
-    expect(await readFile(join(directory, 'FORMAT'), 'utf8')).toBe('headwater 1\n');
-    await writeFile(join(directory, 'FORMAT'), 'headwater 2\n');
+    expect(await readFile(join(directory, 'FORMAT'), 'utf8')).toBe(formatLine(1));
+    expect(formatLine(1)).toBe('headwater 1 d005d9c1\n');
+    await writeFile(join(directory, 'FORMAT'), formatLine(2));
     await expect(openLevelStore(directory)).rejects.toMatchObject({ code: 'STORE_FORMAT' });
-    await writeFile(join(directory, 'FORMAT'), 'headwater 1\n');
+    await writeFile(join(directory, 'FORMAT'), formatLine(1).replace('1', '9'));
     await (await openLevelStore(directory)).close();
     await rm(directory, { recursive: true });
   });
