@@ -12,6 +12,7 @@ import { describeSettings } from './config/describe.ts';
 import type { Env } from './env.ts';
 import { GroupCoordinator } from './groups/coordinator.ts';
 import { PageFiles } from './http/page-files.ts';
+import { processMetrics } from './http/process-metrics.ts';
 import { HttpServer } from './http/server.ts';
 import { KafkaEdge } from './kafka/edge.ts';
 import { Links } from './links/links.ts';
@@ -78,6 +79,7 @@ export class Broker {
     const { env, logger, version } = this.#dependencies;
     const { settings, listeners, advertised } = this.#config;
     const metrics = new Metrics();
+    processMetrics(metrics, env.clock);
     const startedAt = env.clock.monotonic();
 
     const security = await Security.load(securitySettings(this.#config), { env, logger, metrics });

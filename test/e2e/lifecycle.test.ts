@@ -110,7 +110,10 @@ describe('the broker process', () => {
     for (const path of ['/healthz', '/readyz']) expect((await broker.http(path)).status).toBe(200);
     const metrics = await broker.http('/metrics');
     expect(metrics.headers.get('content-type')).toMatch(/^text\/plain; version=0\.0\.4/);
-    expect((await broker.metrics()).size).toBeGreaterThan(10);
+    const samples = await broker.metrics();
+    expect(samples.get('process_resident_memory_bytes')).toBeGreaterThan(20e6);
+    expect(samples.get('process_open_fds')).toBeGreaterThan(5);
+    expect(samples.get('headwater_log_queued_bytes')).toBe(0);
     expect((await broker.http('/no-such-page')).status).toBe(404);
     await broker.stop();
   });
