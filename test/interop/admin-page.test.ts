@@ -1,4 +1,5 @@
 import { mkdirSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { connectAsync } from 'mqtt';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -40,6 +41,16 @@ describe.runIf(havePeers('the admin page in a browser', 'chromium'))('the admin 
   const show = async (hash: string, wanted: string) => {
     await browser.ask(`location.hash = ${JSON.stringify(`#/${hash}`)}`);
     await browser.until(`document.querySelector("main").innerText.includes(${JSON.stringify(wanted)})`);
+  };
+
+  /** A minute of telemetry, so that the pictures for the docs have curves to show. */
+  const gatherHistory = async () => {
+    const client = await connectAsync(broker.mqttUrl, { clientId: 'sensor-8', protocolVersion: 5 });
+    for (let n = 0; n < 550; n++) {
+      await client.publishAsync(`plant/${n % 5}/temp`, JSON.stringify({ n, celsius: 21.5 }), { qos: 1 });
+      await sleep(n < 300 ? 60 : 150);
+    }
+    await client.endAsync();
   };
 
   it('shows the broker, its topics and its links', async () => {
@@ -107,6 +118,7 @@ describe.runIf(havePeers('the admin page in a browser', 'chromium'))('the admin 
 
   it('fits a phone, in light and dark, and draws its charts', async () => {
     mkdirSync(PICTURES, { recursive: true });
+    if (process.env['UPDATE_PICTURES'] !== undefined) await gatherHistory();
     const sizes = { desktop: { width: 1200, height: 900 }, phone: { width: 390, height: 844, mobile: true } };
     for (const [size, viewport] of Object.entries(sizes)) {
       for (const scheme of ['light', 'dark'] as const) {
