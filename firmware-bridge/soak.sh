@@ -8,12 +8,18 @@ build="$here/device/build"
 make -s -C "$here/device" build/sim_device build/sim_line
 cd "$root"
 [ -f dist/main.js ] || npm run -s build
-rm -rf "$build/dist"
-cp -R dist package.json "$build/"
+# A copy of its own: a run is not disturbed when dist is built again.
+copy="$build/run-$$/dist"
+trap 'rm -rf "$build/run-$$"' EXIT
+mkdir -p "$build/run-$$"
+cp -R dist package.json "$build/run-$$/"
 npx esbuild gateway="$here/gateway/main.ts" soak="$here/gateway/sim/soak.ts" \
-  measure="$here/gateway/sim/measure.ts" --outdir="$build/dist" --bundle --splitting --format=esm --minify-syntax --minify-whitespace \
+  measure="$here/gateway/sim/measure.ts" --outdir="$copy" --bundle --splitting --format=esm --minify-syntax --minify-whitespace \
   --platform=node --target=node20 --log-level=error --external:serialport --external:cbor-extract --external:bufferutil \
   --external:utf-8-validate --allow-overwrite \
   --banner:js="import { createRequire as __cr } from 'node:module'; const require = __cr(import.meta.url);"
-[ "${1:-}" != measure ] || exec node "$build/dist/measure.js" "$build" "$build/dist"
-exec node "$build/dist/soak.js" "${1:-2000}" "${2:-$(date +%s)}" "$build" "$build/dist"
+if [ "${1:-}" = measure ]; then
+  node "$copy/measure.js" "$build" "$copy"
+else
+  node "$copy/soak.js" "${1:-2000}" "${2:-$(date +%s)}" "$build" "$copy"
+fi
