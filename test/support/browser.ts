@@ -77,10 +77,12 @@ export class Browser {
       socket.once('error', reject);
     });
     const browser = new Browser(socket, async () => {
+      // Asked first: its own children go before it does, and none writes into the profile any more.
+      await Promise.race([browser.send('Browser.close').then(() => exited), sleep(3_000)]).catch(() => {});
       socket.terminate();
       child.kill('SIGKILL');
       await exited;
-      rmSync(profile, { recursive: true, force: true, maxRetries: 5, retryDelay: 100 });
+      rmSync(profile, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 });
     });
     for (const domain of ['Page', 'Runtime', 'Log']) await browser.send(`${domain}.enable`);
     return browser;
