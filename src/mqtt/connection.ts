@@ -36,6 +36,8 @@ import type { Session } from './session.ts';
 
 /** A 3.1.1 client that goes on after this many refused publishes, which it cannot be told of, is disconnected. */
 const REFUSALS_MAX = 10;
+/** How coarse `context.tick` is. */
+export const TICK_MS = 1_000;
 const LOG_HIGH_WATER_BYTES = APPEND_QUEUE_MAX_BYTES * 0.5;
 
 /** `new`: CONNECT is due; `connecting`: it is being answered; `open`; `closed`: for good. */
@@ -328,7 +330,8 @@ export class Connection implements Link {
       if (now - this.connectedAt > MQTT_CONNECT_TIMEOUT_MS) this.#timedOut('connect_timeout');
       return;
     }
-    if (this.keepAliveMs > 0 && now - this.#lastPacketAt > this.keepAliveMs && !this.#paused) {
+    // The stamp of a packet may be a tick old: never before the 1.5 times are over.
+    if (this.keepAliveMs > 0 && now - this.#lastPacketAt > this.keepAliveMs + TICK_MS && !this.#paused) {
       this.disconnect(REASON.KEEP_ALIVE_TIMEOUT); // [MQTT-3.1.2-22]
     } else if (this.#partialSince >= 0 && now - this.#partialSince > MQTT_PACKET_TIMEOUT_MS && !this.#paused) {
       this.#timedOut('packet_timeout');

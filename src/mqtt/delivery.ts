@@ -15,7 +15,7 @@ import type { SharedEncodings } from './encodings.ts';
 import type { Feed } from './feed.ts';
 import { countedDown, type Message, messageOf } from './message.ts';
 import type { Output } from './output.ts';
-import { readRecords } from './read-records.ts';
+import { isPassing, READ_RETRY_MS, readRecords } from './read-records.ts';
 import type { RouteTable } from './routes.ts';
 import { withPosition } from './start-position.ts';
 import { type Match, matchOf, type Subscription } from './subscription-index.ts';
@@ -371,6 +371,10 @@ export class Delivery implements Target, CatchingUp {
     } catch (error) {
       if (!(error instanceof HeadwaterError)) throw error;
       if (this.link !== link || this.lagging === null) return false;
+      if (isPassing(error)) {
+        this.#context.clock.after(READ_RETRY_MS, () => this.pump());
+        return false;
+      }
       // Retention moved on, or the topic is gone, or the bytes cannot be read: count it and go on behind it.
       const now = this.lagging.get(feed) ?? start;
       if (now >= partition.logStartOffset) {
@@ -460,7 +464,7 @@ export class Delivery implements Target, CatchingUp {
         return false;
       });
     } catch (error) {
-      if (!(error instanceof HeadwaterError)) throw error;
+      if (!(error instanceof HeadwaterError) || isPassing(error)) throw error;
     }
     return message;
   }

@@ -2,7 +2,6 @@
 import type { AddressInfo } from 'node:net';
 import type { TlsOptions } from 'node:tls';
 import { delay, type Env, type Timer } from '../env.ts';
-import { HeadwaterError } from '../errors.ts';
 import {
   MQTT_CONNECTIONS_MAX,
   MQTT_PACKET_MAX_BYTES,
@@ -17,7 +16,7 @@ import type { MetaStore } from '../store/meta.ts';
 import { REASON } from '../wire/mqtt/reason.ts';
 import { type Authenticator, allowAll } from './access.ts';
 import { CatchUp } from './catch-up.ts';
-import { Connection } from './connection.ts';
+import { Connection, TICK_MS } from './connection.ts';
 import type { MqttContext, MqttSettings } from './context.ts';
 import { type MqttCounters, mqttCounters } from './counters.ts';
 import type { DeliveryContext } from './delivery.ts';
@@ -76,7 +75,6 @@ export interface MqttClient {
   readonly behind: boolean;
 }
 
-const TICK_MS = 1_000;
 /** Session states that changed are stored this often: after a crash QoS 1 deliveries since then are repeated. */
 const SAVE_MS = 5_000;
 const SYS_MS = 10_000;
@@ -308,13 +306,5 @@ export class MqttEdge {
     await Promise.all(this.#listeners.map((listener) => listener.stop()));
     this.#fanOut.stop();
     this.#state = 'stopped';
-  }
-}
-
-/** Whether a topic may be named in a route (the broker checks its configuration with it). */
-export function checkRoutes(routes: readonly RouteOptions[]): void {
-  const table = new RouteTable(routes, 'mqtt');
-  for (const route of table.routes) {
-    if (route.topicName === '') throw new HeadwaterError('INVALID_CONFIG', `routes: ${route.filter}: topic is empty`);
   }
 }

@@ -13,7 +13,7 @@ import { SharedEncodings } from './encodings.ts';
 import { Feed } from './feed.ts';
 import { countedDown, type Message, messageOf } from './message.ts';
 import { Publication } from './publication.ts';
-import { readRecords } from './read-records.ts';
+import { isPassing, READ_RETRY_MS, readRecords } from './read-records.ts';
 import type { RouteTable } from './routes.ts';
 import type { SubscriptionIndex } from './subscription-index.ts';
 import type { TopicCache, TopicEntry } from './topic-cache.ts';
@@ -144,8 +144,13 @@ export class FanOut {
   }
 
   #startReading(feed: Feed): void {
+    if (this.#stopped) return;
     feed.state = 'reading';
     this.#readOn(feed).catch((error: unknown) => {
+      if (isPassing(error)) {
+        this.#deps.clock.after(READ_RETRY_MS, () => this.#startReading(feed));
+        return;
+      }
       const { partition } = feed;
       this.#deps.logger.error(
         { topic: partition.topic.name, partition: partition.index, offset: feed.fanned, error },

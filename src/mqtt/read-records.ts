@@ -1,8 +1,17 @@
 /** Reads visible records of a partition one by one: no control records, none of aborted transactions. */
+import { HeadwaterError } from '../errors.ts';
 import type { AbortedTransaction, LogRecord, Partition } from '../log/types.ts';
 import { openBatch } from '../wire/batch/compression.ts';
 import { baseOffsetOf, isControl, isTransactional, nextOffsetOf, producerIdOf } from '../wire/batch/record-batch.ts';
 import type { RecordCursor } from '../wire/batch/record-cursor.ts';
+
+/** How long a reader waits when the store does not answer now but may later. */
+export const READ_RETRY_MS = 1_000;
+
+/** The same read may succeed later: nothing may be skipped because of it. */
+export function isPassing(error: unknown): boolean {
+  return error instanceof HeadwaterError && (error.code === 'STORE_FAILED' || error.code === 'SHUTTING_DOWN');
+}
 
 /** False stops before this record: the read ends with its offset. */
 export type EachRecord = (offset: number, record: LogRecord) => boolean;
@@ -14,8 +23,8 @@ function isAborted(batch: Uint8Array, aborted: readonly AbortedTransaction[]): b
   return aborted.some((one) => one.producerId === producer && one.firstOffset <= base && base < one.lastOffset);
 }
 
-/** The offset it stopped at; `batch.length === 0` of records below `from` are passed over. */
-export function walk(cursor: RecordCursor, from: number, each: EachRecord): number | null {
+/** Passes over records below `from`. The offset at which `each` stopped it, or null. */
+function walk(cursor: RecordCursor, from: number, each: EachRecord): number | null {
   while (cursor.next()) {
     if (cursor.offset < from) continue;
     const { key, value, timestamp } = cursor;

@@ -8,7 +8,7 @@ import type { Delivery, DeliveryContext } from './delivery.ts';
 import type { SharedEncodings } from './encodings.ts';
 import type { Feed } from './feed.ts';
 import { type Message, messageOf } from './message.ts';
-import { readRecords } from './read-records.ts';
+import { isPassing, READ_RETRY_MS, readRecords } from './read-records.ts';
 import { type Match, matchOf, type Subscription } from './subscription-index.ts';
 import type { CatchingUp, Target } from './target.ts';
 import { type Levels, matches } from './topic-filter.ts';
@@ -115,6 +115,10 @@ export class ShareGroup implements Target, CatchingUp {
       if (!full) this.lagging?.set(feed, Math.max(next, this.lagging.get(feed) ?? 0));
     } catch (error) {
       if (!(error instanceof HeadwaterError)) throw error;
+      if (isPassing(error)) {
+        this.#context.clock.after(READ_RETRY_MS, () => this.pump());
+        return false;
+      }
       if ((this.lagging?.get(feed) ?? 0) >= feed.partition.logStartOffset) {
         this.#context.counters.unreadable.value++;
         this.lagging?.delete(feed);

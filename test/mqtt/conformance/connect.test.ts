@@ -92,11 +92,16 @@ describe.each([4, 5] as const)('level %i', (version) => {
 
   it('[MQTT-3.1.2-24] (3.1.1) [MQTT-3.1.2-22] no packet for 1.5 times the keep alive closes the connection', async () => {
     const client = await opened(edge.port, version, { keepalive: 10 });
-    clock.step(14_000);
+    for (let i = 0; i < 3; i++) {
+      // The broker stamps packets with the last tick.
+      clock.step(0);
+      await client.quiet();
+      clock.step(12_000);
+      await client.quiet();
+    }
+    clock.step(0);
     await client.quiet();
-    clock.step(14_000);
-    await client.quiet();
-    clock.step(16_000);
+    clock.step(16_100);
     const rest = await client.untilClosed();
     expect(rest.map((packet) => packet.reasonCode)).toEqual(version === 5 ? [0x8d] : []);
   });
