@@ -20,6 +20,24 @@ export function isAborted(partition: Partition, batch: Uint8Array): boolean {
     .some((one) => one.producerId === producerIdOf(batch) && one.firstOffset <= base && base < one.lastOffset);
 }
 
+export interface Readable {
+  readonly batches: readonly Uint8Array[];
+  readonly nextOffset: number;
+}
+
+/**
+ * A replica reads beyond the last stable offset: what it read is cut before a transaction that is not decided yet. The
+ * link then waits there (and leaves the ISR if that takes too long, which lets the high watermark pass).
+ */
+export function decided(partition: Partition, { batches, nextOffset }: Readable): Readable {
+  const stable = partition.lastStableOffset;
+  const open = batches.findIndex(
+    (batch) => isTransactional(batch) && !isControl(batch) && baseOffsetOf(batch) >= stable,
+  );
+  if (open < 0) return { batches, nextOffset };
+  return { batches: batches.slice(0, open), nextOffset: baseOffsetOf(batches[open]!) };
+}
+
 /** Without control batches and aborted transactions; those that Kafka would not take are encoded again. */
 export async function forwardable(partition: Partition, batches: readonly Uint8Array[]): Promise<Forwarded[]> {
   const forwarded: Forwarded[] = [];
@@ -46,7 +64,8 @@ export function edgeLogOf(partition: Partition, isReplica: boolean): EdgeLog {
     start: partition.logStartOffset,
     end: sendableEnd(partition, isReplica),
     read: async (from, maxBytes) => {
-      const { batches, nextOffset } = await partition.read({ from, upTo: sendableEnd(partition, isReplica), maxBytes });
+      const found = await partition.read({ from, upTo: sendableEnd(partition, isReplica), maxBytes });
+      const { batches, nextOffset } = decided(partition, found);
       return { batches: await forwardable(partition, batches), nextOffset };
     },
     offsetForTimestamp: async (timestamp) => (await partition.offsetForTimestamp(timestamp))?.offset ?? null,

@@ -19,7 +19,7 @@ import { backoffMs } from './backoff.ts';
 import type { Cursor } from './cursor.ts';
 import { classifyError } from './error-class.ts';
 import type { Forwarded } from './evidence.ts';
-import { edgeLogOf, forwardable, sendableEnd } from './forwarding.ts';
+import { decided, edgeLogOf, forwardable, sendableEnd } from './forwarding.ts';
 import type { LinkContext } from './link-context.ts';
 import { OldestRecord } from './oldest-record.ts';
 import { type Outgoing, toOutgoing } from './outgoing.ts';
@@ -313,15 +313,19 @@ export class PartitionLink implements SendingPartition {
   async #read(end: number, readBytes: number): Promise<void> {
     const generation = this.#generation;
     let bytes = 0;
+    let stuck = false;
     try {
-      const { batches, nextOffset } = await this.partition.read({
+      const found = await this.partition.read({
         from: this.#readOffset,
         upTo: end,
         maxBytes: readBytes,
       });
+      const { batches, nextOffset } = decided(this.partition, found);
       const forwarded = await forwardable(this.partition, batches);
       if (generation === this.#generation && this.#state === 'sending') {
         bytes = this.#prepare(forwarded);
+        // An open transaction is next: only a change of the partition helps.
+        stuck = nextOffset <= this.#readOffset && sendableEnd(this.partition, this.#replica !== null) === end;
         this.#readOffset = Math.max(nextOffset, this.#readOffset);
         this.#skipTo(this.#readOffset);
       }
@@ -331,7 +335,7 @@ export class PartitionLink implements SendingPartition {
     this.#context.memory.adjust(bytes - readBytes);
     this.#reading = false;
     if (this.#prepared.length > 0) this.#sender?.offer(this);
-    this.#fill();
+    if (!stuck) this.#fill();
   }
 
   #prepare(forwarded: readonly Forwarded[]): number {
