@@ -11,6 +11,8 @@ import { batchDamage, type DamagedRange, isCorruption } from './chunk-scan.ts';
 /** Entries of one step: small batches make many of them. */
 const STEP_ENTRIES = 512;
 
+const MISSING = 'batches are missing';
+
 export interface RunBounds {
   readonly partitionId: number;
   readonly chunkId: number;
@@ -26,6 +28,8 @@ export class RunScan {
   #scanner: Scanner | null = null;
   /** Entries are read one by one, to come as near to a bad block as can be. */
   #single = false;
+  /** Why the next gap is one. */
+  #reason = MISSING;
   /** Where the scan goes on. */
   #next: number;
   /** The offset that the next batch must begin at; -1: not known, the scan began inside the run. */
@@ -61,7 +65,7 @@ export class RunScan {
       if (batches.length > 0) return batches;
     }
     if (this.#next <= this.#bounds.lastOffset) {
-      await this.#lost(this.#bounds.lastOffset, 'batches are missing');
+      await this.#lost(this.#bounds.lastOffset, this.#reason);
       this.#next = this.#bounds.lastOffset + 1;
     }
     return [];
@@ -71,12 +75,14 @@ export class RunScan {
     const lastOffset = Number(Buffer.from(key.buffer, key.byteOffset + 8, 8).readBigUInt64BE());
     const damage = batchDamage(value, lastOffset);
     if (damage !== null) {
-      await this.#lost(lastOffset, damage);
-    } else {
-      const base = baseOffsetOf(value);
-      if (base > (this.#due < 0 ? this.#next : this.#due)) await this.#lost(base - 1, 'batches are missing');
-      batches.push(value);
+      // As good as absent: the next sound batch shows how far the damage goes, a damaged key could lie about it.
+      this.#reason = damage;
+      return;
     }
+    const base = baseOffsetOf(value);
+    if (base > (this.#due < 0 ? this.#next : this.#due)) await this.#lost(base - 1, this.#reason);
+    batches.push(value);
+    this.#reason = MISSING;
     this.#next = lastOffset + 1;
     this.#due = this.#next;
   }
