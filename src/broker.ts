@@ -7,8 +7,9 @@ import type { Socket } from 'node:net';
 import { httpAuthenticate, mqttAuthenticator, securitySettings } from './broker-access.ts';
 import { brokerProviders } from './broker-view.ts';
 import { type Changes, compareConfig, effectiveConfig } from './config/change.ts';
-import type { Config, Endpoint, ListenerName, RouteSection } from './config/config.ts';
+import type { Config, Endpoint, ListenerName } from './config/config.ts';
 import { describeSettings } from './config/describe.ts';
+import { routeRules } from './config/route-rules.ts';
 import type { Env } from './env.ts';
 import { GroupCoordinator } from './groups/coordinator.ts';
 import { PageFiles } from './http/page-files.ts';
@@ -21,7 +22,6 @@ import { openLog } from './log/log.ts';
 import type { Logger } from './logger.ts';
 import { Metrics } from './metrics.ts';
 import { MqttEdge } from './mqtt/edge.ts';
-import type { RouteOptions } from './mqtt/routes.ts';
 import { Security } from './security/security.ts';
 import { metaKey } from './store/keys.ts';
 import { openLevelStore } from './store/leveldb.ts';
@@ -50,6 +50,7 @@ export class Broker {
   #config: Config;
   #declare: () => Promise<void> = async () => {};
   #security: Security | null = null;
+  #mqtt: MqttEdge | null = null;
   #links: Links | null = null;
 
   constructor(config: Config, dependencies: BrokerDependencies) {
@@ -175,7 +176,7 @@ export class Broker {
     const mqtt = new MqttEdge(
       {
         listeners: mqttListeners,
-        routes: this.#config.routes.map((route) => mqttRoute(route, this.#config)),
+        routes: routeRules(this.#config),
         maxPacketBytes: settings['mqtt.max.packet.bytes'],
         maxConnections: settings['mqtt.max.connections'],
         maxSessionExpiry: Math.floor(settings['mqtt.session.expiry.max.ms'] / 1000),
@@ -184,6 +185,7 @@ export class Broker {
       { ...parts, authenticator: mqttAuthenticator(security) },
     );
     if (tls !== null) security.onReload(() => mqtt.setCertificates(tls.options));
+    this.#mqtt = mqtt;
     await mqtt.start();
     this.#started('mqtt', () => mqtt.stop());
     this.#bound(
@@ -196,6 +198,8 @@ export class Broker {
       broker: settings['broker.id'] ?? 'headwater',
       priorityOf: (topic) => this.#config.topics.get(topic)?.priority ?? DEFAULT_PRIORITY,
       replicaMaxLagMs: settings['replica.lag.time.max.ms'],
+      routeOf: (topic, link) => mqtt.routeOf(topic, link),
+      deliverLive: (topic, payload, link) => mqtt.deliverLive(topic, payload, link),
     });
     this.#links = links;
     await links.start();
@@ -253,6 +257,8 @@ export class Broker {
     const changes = compareConfig(this.#config, after);
     this.#config = effectiveConfig(this.#config, after);
     await this.#declare();
+    // After the topics, which may have settings of their own.
+    await this.#mqtt?.setRoutes(routeRules(this.#config));
     await this.#links?.update(this.#config.links);
     for (const change of changes.restart) logger.warn(change, 'this setting changes only with a restart');
     logger.info({ changed: changes.changed.map((change) => change.path) }, 'configuration read again');
@@ -290,10 +296,4 @@ export class Broker {
     await log.meta.write([{ key, value: Buffer.from(id, 'latin1') }]);
     return id;
   }
-}
-
-/** A route without acks of its own takes those of its topic. */
-function mqttRoute({ mqtt, topic, key, acks, store }: RouteSection, { topics }: Config): RouteOptions {
-  const wanted = acks ?? topics.get(topic)?.acks ?? '1';
-  return { mqtt, topic, key, acks: wanted === 'all' ? 'all' : wanted === '0' ? 0 : 1, store };
 }

@@ -48,7 +48,7 @@ export function compareConfig(before: Config, after: Config): Changes {
       compare(`topics.${name}.${setting}`, old.config.get(setting), now.config.get(setting), true);
     }
   }
-  compare('routes', JSON.stringify(before.routes), JSON.stringify(after.routes), false);
+  compare('routes', JSON.stringify(before.routes), JSON.stringify(after.routes), true);
   for (const name of new Set([...before.links.keys(), ...after.links.keys()])) {
     const [old, now] = [before.links.get(name), after.links.get(name)];
     compare(`links.${name}`, old === undefined ? null : 'declared', now === undefined ? null : 'declared', false);
@@ -77,18 +77,10 @@ export function effectiveConfig(before: Config, after: Config): Config {
       return [name, Object.freeze(fields) as unknown as typeof old];
     }),
   );
-  const topics = new Map(
-    [...after.topics].map(([name, topic]) => {
-      const acks = before.topics.get(name)?.acks ?? topic.acks;
-      return [name, Object.freeze({ ...topic, acks })];
-    }),
-  );
   return Object.freeze({
     ...after,
-    topics,
     settings: Object.freeze(settings) as unknown as Config['settings'],
     topicDefaults: before.topicDefaults,
-    routes: before.routes,
     listeners: before.listeners,
     advertised: before.advertised,
     links,

@@ -19,7 +19,7 @@ export const TOPIC_FIELDS = [
     kind: 'choice',
     choices: ['0', '1', 'all'],
     default: '1',
-    runtime: false,
+    runtime: true,
     doc: 'When an MQTT publish to this topic is acknowledged: 0 on receipt, 1 when it is stored and synced here, all when every in-sync replica has it.',
   },
   {
@@ -39,7 +39,7 @@ export const ROUTE_FIELDS = [
     kind: 'string',
     default: null,
     required: true,
-    runtime: false,
+    runtime: true,
     doc: 'MQTT topic filter, `+` and `#` as in MQTT. The first route that matches wins; without a match a record goes to the topic `mqtt`.',
   },
   {
@@ -47,14 +47,14 @@ export const ROUTE_FIELDS = [
     kind: 'string',
     default: null,
     required: true,
-    runtime: false,
+    runtime: true,
     doc: 'The topic that stores it.',
   },
   {
     name: 'key',
     kind: 'string',
     default: '{topic}',
-    runtime: false,
+    runtime: true,
     doc: 'The record key, a template of `{topic}` (the MQTT topic), `{client}` and `{1}`, `{2}`, ... (what the wildcards matched); records with the same key stay in order.',
   },
   {
@@ -62,14 +62,14 @@ export const ROUTE_FIELDS = [
     kind: 'choice',
     choices: ['0', '1', 'all'],
     default: null,
-    runtime: false,
+    runtime: true,
     doc: 'As for topics, for this route only.',
   },
   {
     name: 'store',
     kind: 'boolean',
     default: true,
-    runtime: false,
+    runtime: true,
     doc: '`false`: delivered to live MQTT subscribers only, never stored.',
   },
 ] as const satisfies readonly Row[];

@@ -11,7 +11,7 @@ import type { Metrics } from '../metrics.ts';
 import type { MetaStore } from '../store/meta.ts';
 import { KafkaLink, type KafkaLinkOptions } from './kafka-link.ts';
 import { linkMetrics } from './link-metrics.ts';
-import type { MqttLink, MqttLinkDependencies } from './mqtt-link.ts';
+import type { MqttLink, MqttLinkDependencies, PulledRouteOf } from './mqtt-link.ts';
 import { isOpen, LinkBudget, type WindowMatcher, windowMatcher } from './policy.ts';
 import type { LinkSettings, LinkStatus } from './settings.ts';
 
@@ -30,8 +30,10 @@ export interface LinksDependencies {
   readonly broker: string;
   /** 0 to 9. */
   priorityOf(topic: string): number;
-  /** Where a message goes that an MQTT link pulls down; without it, or null: the topic `mqtt`. */
-  routeOf?(mqttTopic: string): { readonly topic: string; readonly key: string } | null;
+  /** Where a message goes that an MQTT link pulls down; without it: the topic `mqtt`. */
+  readonly routeOf?: PulledRouteOf;
+  /** Takes what is pulled down and stored nowhere. */
+  readonly deliverLive?: (mqttTopic: string, payload: Uint8Array, link: string) => void;
   readonly readFile?: (path: string) => Promise<Buffer>;
   readonly replicaMaxLagMs?: number;
 }

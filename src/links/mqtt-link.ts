@@ -40,6 +40,15 @@ export interface MqttLinkOptions {
   readonly backoffMaxMs: number;
 }
 
+/** The route of a message from upstream, `link` standing for the client that sent it; null: it is not stored. */
+export type PulledRouteOf = (mqttTopic: string, link: string) => PulledRoute | null;
+
+interface PulledRoute {
+  readonly topic: string;
+  readonly key: string;
+  readonly acks: 0 | 1 | 'all';
+}
+
 export interface MqttLinkDependencies {
   readonly env: Env;
   readonly logger: Logger;
@@ -47,8 +56,9 @@ export interface MqttLinkDependencies {
   readonly meta: MetaStore;
   readonly counters: LinkCounters;
   readonly ledger: Pick<Ledger, 'record'>;
-  /** The local topic and key for a message from upstream; null: the catch-all, keyed by its MQTT topic. */
-  routeOf?(mqttTopic: string): { readonly topic: string; readonly key: string } | null;
+  /** Default: the catch-all, keyed by the MQTT topic. */
+  readonly routeOf?: PulledRouteOf;
+  readonly deliverLive?: (mqttTopic: string, payload: Uint8Array, link: string) => void;
   spent(bytes: number): void;
 }
 
@@ -242,10 +252,15 @@ export class MqttLink {
 
   // Downwards
 
-  /** Stores a message from upstream; PUBACK follows the synced write. */
+  /** Stores a message from upstream; PUBACK follows the synced write (with acks=all the in-sync replicas too). */
   async #pulled(mqttTopic: string, payload: Buffer): Promise<void> {
-    const { log, routeOf } = this.#dependencies;
-    const route = routeOf?.(mqttTopic) ?? { topic: CATCH_ALL, key: mqttTopic };
+    const { log, routeOf, deliverLive } = this.#dependencies;
+    const route: PulledRoute | null =
+      routeOf === undefined ? { topic: CATCH_ALL, key: mqttTopic, acks: 1 } : routeOf(mqttTopic, this.name);
+    if (route === null) {
+      deliverLive?.(mqttTopic, payload, this.name);
+      return;
+    }
     const topic =
       log.topic(route.topic) ?? (await log.createTopic({ name: route.topic, partitions: -1, config: new Map() }));
     const key = Buffer.from(route.key);
@@ -254,11 +269,16 @@ export class MqttLink {
       key,
       value: payload,
       // What came down through this link does not go up through it again.
-      headers: [{ key: ORIGIN_HEADER, value: Buffer.from(this.name) }],
+      headers: [
+        // By it the MQTT subscribers here find a record whose key is something else.
+        ...(route.key === mqttTopic ? [] : [{ key: 'mqtt.topic', value: Buffer.from(mqttTopic) }]),
+        { key: ORIGIN_HEADER, value: Buffer.from(this.name) },
+      ],
       timestamp: -1,
     };
+    const acks = route.acks === 'all' ? -1 : 1;
     await new Promise<void>((resolve, reject) => {
-      partition.appendRecord(record, 1, (error) => (error === null ? resolve() : reject(error)));
+      partition.appendRecord(record, acks, (error) => (error === null ? resolve() : reject(error)));
     });
   }
 

@@ -181,12 +181,33 @@ export class MqttEdge {
     metrics.gauge('headwater_mqtt_catching_up', 'Subscribers that read their backlog now.', () => this.#catchUp.size);
   }
 
-  /** Makes the log topics of the routes, loads what is stored, then listens. */
-  async start(): Promise<void> {
-    const { log, env } = this.#deps;
-    for (const name of this.routes.storedTopics()) {
+  async #makeTopics(routes: RouteTable): Promise<void> {
+    const { log } = this.#deps;
+    for (const name of routes.storedTopics()) {
       if (log.topic(name) === undefined) await log.createTopic({ name, partitions: -1, config: new Map() });
     }
+  }
+
+  /**
+   * Replaces the routes while the broker runs. What is being stored goes where it was meant to; what former routes have
+   * stored still reaches its subscribers until the next start. Throws INVALID_CONFIG, and changes nothing, for a route
+   * that cannot be.
+   */
+  async setRoutes(rules: readonly RouteOptions[]): Promise<void> {
+    await this.#makeTopics(new RouteTable(rules, this.routes.catchAll.topicName));
+    const before = this.routes.readTopics;
+    this.routes.replace(rules);
+    this.#topics.clear();
+    this.#fanOut.routesChanged(before);
+    // Where they are in the topics that are new to them.
+    for (const session of this.#sessions.active()) session.delivery.dirty = true;
+    await this.#sessions.save(false);
+  }
+
+  /** Makes the log topics of the routes, loads what is stored, then listens. */
+  async start(): Promise<void> {
+    const { env } = this.#deps;
+    await this.#makeTopics(this.routes);
     this.#fanOut.start();
     await this.#retained.load();
     await this.#sessions.load();
@@ -226,6 +247,21 @@ export class MqttEdge {
         inFlight: connection.session!.delivery.outgoing.size,
         behind: connection.session!.delivery.isBehind,
       }));
+  }
+
+  /**
+   * Where a message is stored that came some other way than from a client here, with `from` in the place of the client
+   * identifier; null: its route stores nothing. Throws TOPIC_NAME_INVALID.
+   */
+  routeOf(topic: string, from: string): { topic: string; key: string; acks: 0 | 1 | 'all' } | null {
+    const { route, levels } = this.#topics.get(topic);
+    return route.store ? { topic: route.topicName, key: route.keyOf(topic, levels, from), acks: route.acks } : null;
+  }
+
+  /** Gives a message whose route stores nothing to the live subscribers. */
+  deliverLive(topic: string, payload: Uint8Array, from: string): void {
+    const message = { qos: 1 as const, retain: false, payload, properties: {} };
+    this.#publisher.submit(this.#publisher.prepare(topic, message, from, 0, false, null), () => undefined);
   }
 
   /** Certificates were replaced: connections to come use the new ones. Throws, and keeps the old, when they are bad. */

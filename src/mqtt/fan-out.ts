@@ -46,14 +46,13 @@ export class FanOut {
 
   start(): void {
     const { log, routes } = this.#deps;
-    const followed = routes.storedTopics();
-    for (const topic of log.topics()) if (followed.has(topic.name)) this.#follow(topic);
+    for (const topic of log.topics()) if (routes.isRead(topic.name)) this.#follow(topic);
     log.onCommit((committed) => {
-      if (!this.#stopped && followed.has(committed.partition.topic.name)) this.#onCommit(committed);
+      if (!this.#stopped && routes.isRead(committed.partition.topic.name)) this.#onCommit(committed);
     });
     log.onTopicEvent(({ kind, topic }) => {
       if (kind !== 'deleted') {
-        if (followed.has(topic.name)) this.#follow(topic);
+        if (routes.isRead(topic.name)) this.#follow(topic);
         return;
       }
       for (const [partition, feed] of this.#feeds) {
@@ -62,6 +61,18 @@ export class FanOut {
         this.#feeds.delete(partition);
       }
     });
+  }
+
+  /** Routes changed while the broker runs: topics that are read from here on begin at their end. `before`: who was read. */
+  routesChanged(before: ReadonlySet<string>): void {
+    const { log, routes } = this.#deps;
+    for (const topic of log.topics()) {
+      if (!routes.isRead(topic.name) || before.has(topic.name)) continue;
+      for (const partition of topic.partitions) {
+        const feed = this.feedOf(partition);
+        if (feed.state === 'direct') feed.fanned = Math.max(feed.fanned, partition.logEndOffset);
+      }
+    }
   }
 
   stop(): void {

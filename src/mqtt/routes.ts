@@ -34,6 +34,8 @@ export class Route {
   /** The key is the MQTT topic itself: no header is needed to find it again. */
   readonly keyIsTopic: boolean;
   readonly usesClient: boolean;
+  /** Two routes with the same text find the same MQTT topic for a record. */
+  readonly readsAs: string;
   readonly #parts: readonly Part[];
   readonly #wildcards: readonly number[];
 
@@ -50,6 +52,7 @@ export class Route {
     this.#wildcards = this.levels.flatMap((level, i) => (level === '+' || level === '#' ? [i] : []));
     this.#parts = this.#parse(options.key ?? '{topic}');
     this.keyIsTopic = this.#parts.length === 1 && this.#parts[0]!.kind === 'topic';
+    this.readsAs = JSON.stringify([options.mqtt, options.topic, options.key ?? '{topic}', this.store]);
     this.usesClient = this.#parts.some((part) => part.kind === 'client');
   }
 
@@ -111,43 +114,79 @@ export class Route {
 }
 
 export class RouteTable {
-  readonly routes: readonly Route[];
+  #routes: readonly Route[];
+  /** Replaced while the broker ran: nothing is stored by them any more, but what was still reaches its subscribers. */
+  #former: readonly Route[] = [];
+  /** Log topics whose records may be for MQTT subscribers. */
+  #read: ReadonlySet<string>;
   /** The last one: every topic that no other route takes, those beginning with $ too. */
   readonly catchAll: Route;
 
   constructor(rules: readonly RouteOptions[], catchAllTopic: string) {
     this.catchAll = new Route({ mqtt: '#', topic: catchAllTopic });
-    this.routes = [...rules.map((rule) => new Route(rule)), this.catchAll];
+    this.#routes = [...rules.map((rule) => new Route(rule)), this.catchAll];
+    this.#read = this.storedTopics();
+  }
+
+  get routes(): readonly Route[] {
+    return this.#routes;
+  }
+
+  /** New routes from here on. Throws INVALID_CONFIG, and changes nothing, for one that cannot be. */
+  replace(rules: readonly RouteOptions[]): void {
+    const routes = [...rules.map((rule) => new Route(rule)), this.catchAll];
+    const now = new Set(routes.map((route) => route.readsAs));
+    const former = new Map<string, Route>();
+    for (const route of [...this.#routes, ...this.#former]) {
+      if (route.store && !now.has(route.readsAs)) former.set(route.readsAs, route);
+    }
+    this.#routes = routes;
+    this.#former = [...former.values()];
+    this.#read = new Set([...this.storedTopics(), ...this.#former.map((route) => route.topicName)]);
   }
 
   find(levels: Levels): Route {
-    for (const route of this.routes) if (matches(route.levels, levels)) return route;
+    for (const route of this.#routes) if (matches(route.levels, levels)) return route;
     return this.catchAll;
   }
 
   /** Log topics in which records matching the filter may be stored. */
   topicsFor(filter: Levels): Set<string> {
     const names = new Set<string>();
-    for (const route of this.routes) {
+    for (const route of this.#routes) {
       if (route !== this.catchAll && !overlaps(route.levels, filter)) continue;
       if (route.store) names.add(route.topicName);
       if (covers(route.levels, filter)) break;
     }
+    for (const route of this.#former) if (overlaps(route.levels, filter)) names.add(route.topicName);
     return names;
   }
 
   /** Names of all log topics that must exist. */
   storedTopics(): Set<string> {
-    return new Set(this.routes.filter((route) => route.store).map((route) => route.topicName));
+    return new Set(this.#routes.filter((route) => route.store).map((route) => route.topicName));
+  }
+
+  get readTopics(): ReadonlySet<string> {
+    return this.#read;
+  }
+
+  /** Whether records of this log topic may be for MQTT subscribers. */
+  isRead(topicName: string): boolean {
+    return this.#read.has(topicName);
   }
 
   /** MQTT topic of a record in `topicName` that carries no `mqtt.topic` header; null: it is not for MQTT. */
   topicOf(topicName: string, key: string): string | null {
-    for (const route of this.routes) {
-      if (route.topicName !== topicName || !route.store) continue;
-      const topic = route.topicOf(key);
-      if (topic !== null) return topic;
-    }
-    return null;
+    return topicIn(this.#routes, topicName, key) ?? topicIn(this.#former, topicName, key);
   }
+}
+
+function topicIn(routes: readonly Route[], topicName: string, key: string): string | null {
+  for (const route of routes) {
+    if (route.topicName !== topicName || !route.store) continue;
+    const topic = route.topicOf(key);
+    if (topic !== null) return topic;
+  }
+  return null;
 }

@@ -28,7 +28,12 @@ export class TopicCache {
     this.#log = log;
     this.#routes = routes;
     this.#index = index;
-    log.onTopicEvent(() => this.#entries.clear());
+    log.onTopicEvent(() => this.clear());
+  }
+
+  /** Topics or routes changed. */
+  clear(): void {
+    this.#entries.clear();
   }
 
   /** Throws TOPIC_NAME_INVALID. */

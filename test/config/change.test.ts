@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { compareConfig, effectiveConfig } from '../../src/config/change.ts';
 import { loadConfig } from '../../src/config/load.ts';
+import { routeRules } from '../../src/config/route-rules.ts';
 
 const load = (text: string) => loadConfig({ text, hostname: 'edge' });
 const LINK = (more: string) => `links: { up: { type: kafka, bootstrap.servers: "h:1", topics: a${more} } }\n`;
@@ -29,6 +30,18 @@ describe('a reload', () => {
   it('changes nothing when nothing changed', async () => {
     const text = `routes: [{ mqtt: a, topic: b }]\n${LINK('')}`;
     expect(compareConfig(await load(text), await load(text))).toEqual({ changed: [], restart: [] });
+  });
+
+  it('routes, and the acks they take from their topic, change at once', async () => {
+    const before = await load('topics: { b: { acks: all } }\nroutes: [{ mqtt: a, topic: b }]\n');
+    const after = await load('topics: { b: { acks: 0 } }\nroutes: [{ mqtt: a, topic: b }, { mqtt: c, topic: b }]\n');
+    const { changed, restart } = compareConfig(before, after);
+    expect(changed.map(({ path }) => path)).toEqual(['topics.b.acks', 'routes']);
+    expect(restart).toEqual([]);
+    expect(routeRules(effectiveConfig(before, after)).map(({ mqtt, acks }) => [mqtt, acks])).toEqual([
+      ['a', 0],
+      ['c', 0],
+    ]);
   });
 
   it('keeps the running value of what needs a restart, so that it is named again until there was one', async () => {
