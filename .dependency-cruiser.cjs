@@ -7,6 +7,7 @@ const may = {
   'wire/mqtt': ['wire/bytes'],
   config: ['log/topic-config.ts'],
   store: [],
+  time: ['store'],
   log: ['store', 'wire/bytes', 'wire/batch'],
   groups: ['store', 'log'],
   transactions: ['store', 'log', 'wire/bytes', 'wire/batch'],

@@ -35,6 +35,7 @@ export interface BrokerViewParts {
   readonly groups: GroupCoordinator;
   readonly links: Links;
   readonly mqtt: MqttEdge;
+  readonly timeTrusted: () => boolean;
   readonly reload: () => Promise<Changes>;
 }
 
@@ -223,7 +224,7 @@ async function space(directory: string): Promise<{ freeBytes: number | null }> {
 export function brokerProviders(parts: BrokerViewParts): HttpProviders {
   const { env, log, groups, links } = parts;
   return {
-    ready: () => [{ name: 'log', ok: log.queuedBytes >= 0 }],
+    ready: () => log.conditions(),
     broker: async (): Promise<BrokerView> => {
       const { settings } = parts.config();
       const topics = [...log.topics()];
@@ -243,7 +244,7 @@ export function brokerProviders(parts: BrokerViewParts): HttpProviders {
         ...(await space(settings['data.dir'])),
         topics: topics.length,
         partitions: topics.reduce((sum, topic) => sum + topic.partitions.length, 0),
-        timeTrusted: true,
+        timeTrusted: parts.timeTrusted(),
       };
     },
     topics: () => [...log.topics()].map(topicView),

@@ -25,6 +25,9 @@ import { MqttEdge } from './mqtt/edge.ts';
 import { Security } from './security/security.ts';
 import { metaKey } from './store/keys.ts';
 import { openLevelStore } from './store/leveldb.ts';
+import { type Machine, systemMachine } from './time/machine.ts';
+import { EARLIEST_TIME } from './time/trust.ts';
+import { TrustedTime } from './time/trusted-time.ts';
 import { TransactionCoordinator } from './transactions/coordinator.ts';
 
 export interface BrokerDependencies {
@@ -33,6 +36,8 @@ export interface BrokerDependencies {
   readonly version: string;
   /** Reads the configuration again, from where the first came. Rejects with every mistake it has. */
   readonly loadConfig: () => Promise<Config>;
+  /** What the system says about this boot and its clock. Default: the real one. */
+  readonly machine?: Machine;
 }
 
 /** Where each listener is bound: port 0 resolved. */
@@ -87,6 +92,15 @@ export class Broker {
     this.#security = security;
     const { tls } = security;
 
+    const { machine = systemMachine } = this.#dependencies;
+    const time = new TrustedTime({
+      clock: env.clock,
+      random: env.random,
+      machine,
+      metrics,
+      logger,
+      source: settings['time.source'],
+    });
     const store = await openLevelStore(settings['data.dir']);
     this.#started('store', () => store.close());
     const log = await openLog({
@@ -102,16 +116,27 @@ export class Broker {
         ...(settings['log.retention.total.bytes'] >= 0 && {
           retentionTotalBytes: settings['log.retention.total.bytes'],
         }),
+        timeTrusted: () => time.check(),
+        earliestTime: settings['time.source'] === 'auto' ? EARLIEST_TIME : Number.NEGATIVE_INFINITY,
+        disk: {
+          lowBytes: settings['disk.low.bytes'],
+          reserveBytes: settings['disk.reserve.bytes'],
+          policy: (topic) => this.#config.topics.get(topic)?.['disk.full'] ?? 'drop-oldest',
+        },
         topicPriority: (topic) => this.#config.topics.get(topic)?.priority ?? DEFAULT_PRIORITY,
       },
     });
     this.#started('log', () => log.close());
+    await time.start(log.meta);
+    this.#started('time', () => time.stop());
     this.#declare = () => this.#declareTopics(log);
     await this.#declare();
 
     const parts = { meta: log.meta, log, env, metrics, logger };
+    const trustedNow = () => time.trustedNow();
     const groups = new GroupCoordinator({
       ...parts,
+      trustedNow,
       settings: {
         initialRebalanceDelayMs: settings['group.initial.rebalance.delay.ms'],
         minSessionTimeoutMs: settings['group.min.session.timeout.ms'],
@@ -123,6 +148,7 @@ export class Broker {
     this.#started('groups', () => groups.stop());
     const transactions = new TransactionCoordinator({
       ...parts,
+      trustedNow,
       offsets: groups.offsets,
       settings: {
         maxTimeoutMs: settings['transaction.max.timeout.ms'],
@@ -182,7 +208,7 @@ export class Broker {
         maxSessionExpiry: Math.floor(settings['mqtt.session.expiry.max.ms'] / 1000),
         version,
       },
-      { ...parts, authenticator: mqttAuthenticator(security) },
+      { ...parts, authenticator: mqttAuthenticator(security), clockTrusted: () => time.trusted },
     );
     if (tls !== null) security.onReload(() => mqtt.setCertificates(tls.options));
     this.#mqtt = mqtt;
@@ -225,6 +251,7 @@ export class Broker {
         groups,
         links,
         mqtt,
+        timeTrusted: () => time.check(),
         reload: () => this.reload(),
       }),
       listeners: httpListeners,

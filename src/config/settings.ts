@@ -200,6 +200,24 @@ export const SETTINGS = [
     runtime: false,
     doc: 'The `min.insync.replicas` of topics that do not set it. 2 or more: `acks=all` is refused while no sync link has caught up.',
   },
+  {
+    name: 'disk.low.bytes',
+    kind: 'bytes',
+    min: MiB,
+    max: MAX,
+    default: 64 * MiB,
+    runtime: false,
+    doc: 'Free space below which the oldest records of topics with `disk.full: drop-oldest` give way. Below a quarter of it, topics with `reject` (and all, when nothing can give way) refuse new records; reading goes on. Larger: an earlier reaction, less use of the disk.',
+  },
+  {
+    name: 'disk.reserve.bytes',
+    kind: 'bytes',
+    min: 0,
+    max: MAX,
+    default: 16 * MiB,
+    runtime: false,
+    doc: 'A file that holds space for the broker itself: given back when the disk is full, so that it can still delete and note where it stands, and written again when there is space. 0: none.',
+  },
   // Durability
   {
     name: 'flush.ms',
@@ -391,6 +409,15 @@ export const SETTINGS = [
     default: 'none',
     runtime: true,
     doc: 'Whether TLS clients show a certificate. Its common name is then the user.',
+  },
+  // Time
+  {
+    name: 'time.source',
+    kind: 'choice',
+    choices: ['auto', 'system'],
+    default: 'auto',
+    runtime: false,
+    doc: 'When the clock of the machine is believed; until then nothing is deleted or expired for its age. `auto`: once it is synchronised, or not before the latest time it was believed and not more than a year ahead of it. `system`: always; for a machine whose clock never gets set.',
   },
   // Seeing it
   {

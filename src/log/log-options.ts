@@ -1,3 +1,5 @@
+import type { DiskOptions } from './disk-ladder.ts';
+
 /** What the broker's settings say about the log. */
 export interface LogOptions {
   /** This broker's numeric id in replica lists. Default 1. */
@@ -16,8 +18,12 @@ export interface LogOptions {
   readonly sliceBytes?: number;
   /** Whether the wall clock may be believed now; retention by age waits until it is. Default: always. */
   readonly timeTrusted?: () => boolean;
+  /** Timestamps before it, ms, are from a clock that was not set: retention takes the age of what came after. Default: none. */
+  readonly earliestTime?: number;
   /** Topics that give way first under retentionTotalBytes have the smaller number. Default: all 0. */
   readonly topicPriority?: (topic: string) => number;
+  /** Watermarks, reserve and policy of the disk ladder (disk-ladder.ts). Default: it is not watched. */
+  readonly disk?: DiskOptions;
   /** When retention looks, in cron syntax with seconds; null: only when `runRetention` is called. Default: every 10 s. */
   readonly retentionSchedule?: string | null;
 }

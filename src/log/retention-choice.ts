@@ -17,22 +17,30 @@ export interface RetentionLimits {
   readonly bytes: number;
   /** Trusted wall clock, ms; null: the clock is not trusted and nothing is too old. */
   readonly now: number | null;
+  /** Earlier timestamps, ms, are from a clock that was not set yet and say nothing about an age. Default: all are believed. */
+  readonly earliest?: number;
   /** Nothing at or above it goes: replicas and consumers may still need it. */
   readonly highWatermark: number;
 }
 
 /**
  * The new log start: the first stretch that is young enough, and needed to keep `bytes` (Kafka's rule: a stretch goes
- * when what remains without it is still that much). Only from the front: a log has no holes.
+ * when what remains without it is still that much). Only from the front: a log has no holes. What has no believable
+ * timestamp is as old as what came after it.
  */
 export function retainedFrom(stretches: readonly Stretch[], logStart: number, limits: RetentionLimits): number {
   let total = 0;
   for (const stretch of stretches) total += stretch.bytes;
   const cutoff = limits.ms >= 0 && limits.now !== null ? limits.now - limits.ms : null;
+  const { earliest = Number.NEGATIVE_INFINITY } = limits;
   let start = logStart;
-  for (const stretch of stretches) {
+  let dated = 0;
+  for (let i = 0; i < stretches.length; i++) {
+    const stretch = stretches[i]!;
     if (stretch.lastOffset >= limits.highWatermark) break;
-    const tooOld = cutoff !== null && stretch.maxTimestamp < cutoff;
+    if (dated < i) dated = i;
+    while (dated < stretches.length && stretches[dated]!.maxTimestamp < earliest) dated++;
+    const tooOld = cutoff !== null && dated < stretches.length && stretches[dated]!.maxTimestamp < cutoff;
     const tooMuch = limits.bytes >= 0 && total - stretch.bytes >= limits.bytes;
     if (!tooOld && !tooMuch) break;
     start = Math.max(start, stretch.lastOffset + 1);
@@ -76,6 +84,11 @@ export const MOVE_SHARE_PRESSED = 0.75;
 /** Whether a sealed slice's live batches are worth copying forward. */
 export function worthMoving(liveBytes: number, sliceBytes: number, pressed: boolean): boolean {
   return liveBytes > 0 && liveBytes < sliceBytes * (pressed ? MOVE_SHARE_PRESSED : MOVE_SHARE);
+}
+
+/** What a sealed slice gives back once its live batches are copied out of it; 0: they are too many. */
+export function reclaimable(liveBytes: number, sliceBytes: number): number {
+  return liveBytes <= 0 || worthMoving(liveBytes, sliceBytes, true) ? sliceBytes - Math.max(0, liveBytes) : 0;
 }
 
 /** How long a slice is written at most, ms: an eighth of the shortest retention, at least ten seconds. */

@@ -7,6 +7,7 @@ import type { Logger } from '../logger.ts';
 import type { Metrics, Series } from '../metrics.ts';
 import type { MetaStore } from '../store/meta.ts';
 import type { AppendQueue } from './append-queue.ts';
+import type { Ledger, Loss } from './ledger.ts';
 import type { LogOptions } from './log-options.ts';
 import { Mover } from './mover.ts';
 import type { LogPartition } from './partition.ts';
@@ -15,6 +16,7 @@ import type { LogReader } from './reader.ts';
 import {
   givesWay,
   type RetentionLimits,
+  reclaimable,
   retainedFrom,
   type Stretch,
   sliceAgeLimit,
@@ -33,6 +35,7 @@ export interface RetentionParts {
   readonly metrics: Metrics;
   readonly options: LogOptions;
   readonly meta: MetaStore;
+  readonly ledger: Ledger;
   readonly slices: Slices;
   readonly writer: SliceWriter;
   readonly queue: AppendQueue;
@@ -45,6 +48,15 @@ interface NewStart {
   readonly offset: number;
   /** What the first segment has left, when it begins inside one; null: it begins with a whole one. */
   readonly firstBytes: number | null;
+}
+
+/** A partition that may give way, and its next segment. */
+interface GivingWay {
+  readonly partition: LogPartition;
+  readonly priority: number;
+  oldest: number;
+  bytes: number;
+  next: number;
 }
 
 export interface RetentionPass {
@@ -62,6 +74,9 @@ export class Retention {
   #running: Promise<RetentionPass> | null = null;
   /** When the slice that is written was first seen, monotonic ms. */
   #activeSince = { id: -1, at: 0 };
+  /** Log starts that have moved and are not durable yet, because the write failed: no slice goes before they are. */
+  readonly #unsaved = new Set<LogPartition>();
+  #unsavedLosses: Loss[] = [];
 
   constructor(parts: RetentionParts) {
     this.#parts = parts;
@@ -78,10 +93,51 @@ export class Retention {
 
   /** One pass; a second call while one runs shares it. Rejects with what the store says; the next pass tries again. */
   run(): Promise<RetentionPass> {
-    this.#running ??= this.#pass().finally(() => {
-      this.#running = null;
-    });
-    return this.#running;
+    return this.#running ?? this.#exclusively(() => this.#pass());
+  }
+
+  /**
+   * The disk is nearly full: sealed slices of the topics that may give way go, the oldest of the lowest priority first,
+   * until about `bytes` come back. What goes is in the loss ledger.
+   */
+  makeRoom(bytes: number, mayGiveWay: (topic: string) => boolean): Promise<RetentionPass> {
+    return this.#exclusively(() => this.#roomPass(bytes, mayGiveWay));
+  }
+
+  #exclusively(task: () => Promise<RetentionPass>): Promise<RetentionPass> {
+    const pass = this.settled().then(task);
+    this.#running = pass;
+    const over = () => {
+      if (this.#running === pass) this.#running = null;
+    };
+    pass.then(over, over);
+    return pass;
+  }
+
+  async #roomPass(bytes: number, mayGiveWay: (topic: string) => boolean): Promise<RetentionPass> {
+    const before = this.#mover.movedBytes;
+    const deletedOffsets = await this.#giveWay(bytes, mayGiveWay);
+    let removedSlices = await this.#removeDead();
+    if (await this.#moveOne(true)) removedSlices += await this.#removeDead();
+    return { deletedOffsets, removedSlices, movedBytes: this.#mover.movedBytes - before };
+  }
+
+  async #giveWay(bytes: number, mayGiveWay: (topic: string) => boolean): Promise<number> {
+    const candidates = this.#candidates().filter(({ partition }) => mayGiveWay(partition.topic.name));
+    const live = this.#liveBytes();
+    const sealed = [...this.#parts.slices.all.values()].filter((slice) => slice.sealed);
+    const comesBack = () => sealed.reduce((sum, slice) => sum + reclaimable(live.get(slice) ?? 0, slice.bytes), 0);
+    const moved = new Map<LogPartition, NewStart>();
+    while (comesBack() < bytes) {
+      const segment = takeNext(candidates, moved, (slice) => slice.sealed);
+      if (segment === null) break;
+      live.set(segment.slice, (live.get(segment.slice) ?? 0) - segment.bytes);
+    }
+    if (moved.size > 0) {
+      const topics = [...new Set([...moved.keys()].map((partition) => partition.topic.name))];
+      this.#parts.logger.warn({ topics, bytes }, 'the disk is nearly full: old records of these topics go');
+    }
+    return this.#apply(moved, 'disk-full', 'disk-full: the oldest records gave way');
   }
 
   /** Resolves when no pass is running. */
@@ -110,12 +166,13 @@ export class Retention {
         ms: config['retention.ms'],
         bytes: config['retention.bytes'],
         now: trusted ? clock.now() : null,
+        ...(options.earliestTime !== undefined && { earliest: options.earliestTime }),
         highWatermark: partition.highWatermark,
       };
       const start = await this.#startFor(partition, limits);
       if (start.offset > partition.logStartOffset) moved.set(partition, start);
     }
-    return this.#apply(moved, 'retention');
+    return this.#apply(moved, 'retention', null);
   }
 
   async #startFor(partition: LogPartition, limits: RetentionLimits): Promise<NewStart> {
@@ -134,48 +191,50 @@ export class Retention {
   }
 
   /** Durable first, then the slices may go. */
-  async #apply(moved: ReadonlyMap<LogPartition, NewStart>, reason: string): Promise<number> {
+  async #apply(moved: ReadonlyMap<LogPartition, NewStart>, reason: string, lossReason: string | null): Promise<number> {
     if (moved.size === 0) return 0;
     let offsets = 0;
     for (const [partition, start] of moved) {
-      offsets += start.offset - partition.logStartOffset;
+      const firstOffset = partition.logStartOffset;
+      offsets += start.offset - firstOffset;
       partition.moveLogStart(start.offset, start.firstBytes);
+      this.#unsaved.add(partition);
+      if (lossReason === null || start.offset <= firstOffset) continue;
+      const { name: topic, id: topicId } = partition.topic;
+      const range = { firstOffset, lastOffset: start.offset - 1 };
+      this.#unsavedLosses.push({ topic, topicId, partition: partition.index, ...range, reason: lossReason, by: 'log' });
     }
-    await this.#parts.partitionStore.save([...moved.keys()]);
     this.#deleted(reason).value += offsets;
+    await this.#saveStarts();
     return offsets;
+  }
+
+  async #saveStarts(): Promise<void> {
+    if (this.#unsaved.size === 0) return;
+    const [partitions, losses] = [[...this.#unsaved], this.#unsavedLosses.splice(0)];
+    this.#unsaved.clear();
+    try {
+      const rows = partitions.map((partition) => this.#parts.partitionStore.rowOperation(partition));
+      await this.#parts.ledger.record(losses, rows);
+    } catch (error) {
+      for (const partition of partitions) this.#unsaved.add(partition);
+      this.#unsavedLosses.unshift(...losses);
+      throw error;
+    }
   }
 
   /** log.retention.total.bytes: segments give way until the live bytes fit. */
   async #byTotal(): Promise<number> {
     const total = this.#parts.options.retentionTotalBytes;
     if (total === undefined) return 0;
-    const priority = this.#parts.options.topicPriority ?? (() => 0);
-    const partitions = [...this.#parts.partitions()].filter((partition) => partition.segments.list.length > 0);
-    const candidates = partitions.map((partition) => ({
-      partition,
-      // A compacted topic is a table that others rely on: it gives way when nothing else can.
-      priority: priority(partition.topic.name) + (partition.topic.config['cleanup.policy'] === 'compact' ? 1e9 : 0),
-      oldest: 0,
-      bytes: 0,
-      next: 0,
-    }));
+    const candidates = this.#candidates();
     let live = 0;
     for (const { partition } of candidates) live += partition.sizeBytes;
     const moved = new Map<LogPartition, NewStart>();
     while (live > total) {
-      const open = candidates.filter((candidate) => {
-        const segment = candidate.partition.segments.list[candidate.next];
-        if (segment === undefined || segment.lastOffset >= candidate.partition.highWatermark) return false;
-        candidate.oldest = segment.slice.id;
-        candidate.bytes = segment.bytes;
-        return true;
-      });
-      const chosen = open[givesWay(open)];
-      if (chosen === undefined) break;
-      const segment = chosen.partition.segments.list[chosen.next++]!;
+      const segment = takeNext(candidates, moved, () => true);
+      if (segment === null) break;
       live -= segment.bytes;
-      moved.set(chosen.partition, { offset: segment.lastOffset + 1, firstBytes: null });
     }
     if (moved.size > 0) {
       const topics = [...new Set([...moved.keys()].map((partition) => partition.topic.name))];
@@ -184,7 +243,20 @@ export class Retention {
         'log.retention.total.bytes is reached: old records of these topics go',
       );
     }
-    return this.#apply(moved, 'total');
+    return this.#apply(moved, 'total', null);
+  }
+
+  #candidates(): GivingWay[] {
+    const priority = this.#parts.options.topicPriority ?? (() => 0);
+    const partitions = [...this.#parts.partitions()].filter((partition) => partition.segments.list.length > 0);
+    return partitions.map((partition) => ({
+      partition,
+      // A compacted topic is a table that others rely on: it gives way when nothing else can.
+      priority: priority(partition.topic.name) + (partition.topic.config['cleanup.policy'] === 'compact' ? 1e9 : 0),
+      oldest: 0,
+      bytes: 0,
+      next: 0,
+    }));
   }
 
   /** A slice that is written for too long, or holds nothing live any more, is closed so that its space can come back. */
@@ -220,6 +292,7 @@ export class Retention {
 
   async #removeDead(): Promise<number> {
     const { slices, meta, logger } = this.#parts;
+    await this.#saveStarts();
     const live = this.#liveBytes();
     let removed = 0;
     for (const slice of [...slices.all.values()]) {
@@ -234,11 +307,11 @@ export class Retention {
   }
 
   /** Empties the oldest slice that is worth it. */
-  async #moveOne(): Promise<boolean> {
+  async #moveOne(diskShort = false): Promise<boolean> {
     const live = this.#liveBytes();
     let physical = 0;
     for (const slice of this.#parts.slices.all.values()) physical += slice.bytes;
-    const pressed = physical > (this.#parts.options.retentionTotalBytes ?? Number.POSITIVE_INFINITY);
+    const pressed = diskShort || physical > (this.#parts.options.retentionTotalBytes ?? Number.POSITIVE_INFINITY);
     const sealed = [...this.#parts.slices.all.values()].filter((slice) => slice.sealed).sort((a, b) => a.id - b.id);
     for (const slice of sealed) {
       if (!worthMoving(live.get(slice) ?? 0, slice.bytes, pressed)) continue;
@@ -247,6 +320,27 @@ export class Retention {
     }
     return false;
   }
+}
+
+/** The segment that gives way next, noted in `moved`; null: there is none. */
+function takeNext(
+  candidates: readonly GivingWay[],
+  moved: Map<LogPartition, NewStart>,
+  from: (slice: Slice) => boolean,
+): Segment | null {
+  const open = candidates.filter((candidate) => {
+    const segment = candidate.partition.segments.list[candidate.next];
+    if (segment === undefined || segment.lastOffset >= candidate.partition.highWatermark) return false;
+    if (!from(segment.slice)) return false;
+    candidate.oldest = segment.slice.id;
+    candidate.bytes = segment.bytes;
+    return true;
+  });
+  const chosen = open[givesWay(open)];
+  if (chosen === undefined) return null;
+  const segment = chosen.partition.segments.list[chosen.next++]!;
+  moved.set(chosen.partition, { offset: segment.lastOffset + 1, firstBytes: null });
+  return segment;
 }
 
 function mayShrink(first: Segment, partitionBytes: number, limits: RetentionLimits): boolean {

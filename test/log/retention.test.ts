@@ -22,6 +22,14 @@ describe('the choice of retention', () => {
   });
   it('lets go nothing by age while the clock is not trusted', () =>
     expect(retainedFrom(log, 0, { ...open, ms: 0, now: null })).toBe(0));
+  it('takes the age of what came after for timestamps of a clock that was not set', () => {
+    const unset = [stretch(0, 100, 7), stretch(10, 100, 8), stretch(20, 100, 2_000), stretch(30, 100, 4_900)];
+    const limits = { ...open, highWatermark: 40, earliest: 1_000 };
+    expect(retainedFrom(unset, 0, { ...limits, ms: 3_500 })).toBe(0);
+    expect(retainedFrom(unset, 0, { ...limits, ms: 2_500 })).toBe(30);
+    expect(retainedFrom(unset.slice(0, 2), 0, { ...limits, ms: 0 })).toBe(0);
+    expect(retainedFrom(unset.slice(0, 2), 0, { ...limits, bytes: 100 })).toBe(10);
+  });
   it('keeps at least retention.bytes', () => {
     expect(retainedFrom(log, 0, { ...open, bytes: 200 })).toBe(10);
     expect(retainedFrom(log, 0, { ...open, bytes: 201 })).toBe(0);

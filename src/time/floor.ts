@@ -1,0 +1,36 @@
+/** The floor in the metadata database: key `boot "time"`, a CBOR array that begins with its format version. */
+import { Encoder } from 'cbor-x';
+import { metaKey } from '../store/keys.ts';
+
+const VERSION = 1;
+const cbor = new Encoder({ useRecords: false });
+
+export const FLOOR_KEY = metaKey('boot', 'time');
+
+export interface StoredFloor {
+  /** The latest time that was believed, ms since 1970. */
+  readonly floor: number;
+  /** The boot in which that was. */
+  readonly bootId: string;
+  /** And how long that boot was up, ms. */
+  readonly uptime: number;
+}
+
+export function encodeFloor({ floor, bootId, uptime }: StoredFloor): Uint8Array {
+  return cbor.encode([VERSION, floor, bootId, uptime]);
+}
+
+/** null when it is not one that this version can read: then there is no floor. */
+export function decodeFloor(bytes: Uint8Array): StoredFloor | null {
+  let value: unknown;
+  try {
+    value = cbor.decode(bytes);
+  } catch {
+    return null;
+  }
+  if (!Array.isArray(value) || value[0] !== VERSION) return null;
+  const [, floor, bootId, uptime] = value as unknown[];
+  if (typeof floor !== 'number' || !Number.isFinite(floor)) return null;
+  if (typeof bootId !== 'string' || typeof uptime !== 'number') return null;
+  return { floor, bootId, uptime };
+}
