@@ -16,6 +16,8 @@ export interface MqttCounters {
   readonly unreadable: Series;
   readonly fellBehind: Series;
   readonly skippedByRetention: Series;
+  /** The same by client identifier, or `$share/{name}/{filter}`. */
+  readonly skippedBySession: (session: string) => Series;
   readonly pauses: Series;
   readonly takeovers: Series;
   readonly sessionWrites: Series;
@@ -39,6 +41,11 @@ export function mqttCounters(metrics: Metrics): MqttCounters {
     unreadable: counter('unreadable', 'Times that records could not be read back for subscribers.'),
     fellBehind: counter('fell_behind', 'Times that a subscriber fell behind the end of the log.'),
     skippedByRetention: counter('skipped_records', 'Records removed by retention before a session could read them.'),
+    skippedBySession: metrics.counters(
+      'headwater_mqtt_session_skipped_records_total',
+      'Records removed by retention before this session (or shared subscription) could read them.',
+      'session',
+    ),
     pauses: counter('pauses', 'Times that a socket was not read because of back-pressure.'),
     takeovers: counter('takeovers', 'Sessions taken over by a newer connection.'),
     sessionWrites: counter('session_writes', 'Writes of session state to the store.'),

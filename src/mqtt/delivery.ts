@@ -95,6 +95,8 @@ export class Delivery implements Target, CatchingUp {
   #lastId = 0;
   /** Shared subscriptions this session is a member of. */
   readonly groups = new Set<{ pump(): void }>();
+  /** Records of its partitions that retention removed before it could read them, since the session began. */
+  skipped = 0;
   /** Something changed that a stored state does not show. */
   dirty = false;
 
@@ -334,7 +336,7 @@ export class Delivery implements Target, CatchingUp {
     if (this.lagging === null) return false;
     for (const [feed, from] of this.lagging) {
       const start = Math.max(from, feed.partition.logStartOffset);
-      this.#context.counters.skippedByRetention.value += start - from;
+      this.#countSkipped(start - from);
       if (start >= feed.fanned) {
         this.lagging.delete(feed);
         continue;
@@ -348,6 +350,15 @@ export class Delivery implements Target, CatchingUp {
     this.lagging = null;
     this.#starts.clear();
     return false;
+  }
+
+  #countSkipped(records: number): void {
+    if (records === 0) return;
+    const { counters } = this.#context;
+    this.skipped += records;
+    counters.skippedByRetention.value += records;
+    counters.skippedBySession(this.#owner.clientId).value += records;
+    this.dirty = true;
   }
 
   async #readSome(link: Link, feed: Feed, start: number): Promise<boolean> {
@@ -435,7 +446,7 @@ export class Delivery implements Target, CatchingUp {
       if (this.link !== link) return false;
       this.#resend.shift();
       if (message === null) {
-        this.#context.counters.skippedByRetention.value++;
+        this.#countSkipped(1);
         this.outgoing.delete(outgoing.packetId);
         continue;
       }

@@ -73,6 +73,8 @@ export interface MqttClient {
   readonly subscriptions: readonly string[];
   readonly inFlight: number;
   readonly behind: boolean;
+  /** Records of its partitions that retention removed before the session could read them. */
+  readonly skippedRecords: number;
 }
 
 /** Session states that changed are stored this often: after a crash QoS 1 deliveries since then are repeated. */
@@ -246,6 +248,7 @@ export class MqttEdge {
         subscriptions: [...connection.session!.subscriptions.keys()],
         inFlight: connection.session!.delivery.outgoing.size,
         behind: connection.session!.delivery.isBehind,
+        skippedRecords: connection.session!.delivery.skipped,
       }));
   }
 

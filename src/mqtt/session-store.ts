@@ -36,6 +36,8 @@ type Position = [topicId: string, partition: number, offset: number];
 
 interface StoredState {
   readonly v: number;
+  /** Records that retention removed before it read them; absent: 0. */
+  readonly k?: number;
   /** Positions: where to read on. */
   readonly c: readonly Position[];
   /** [packet id, qos, state, retain, ...position] */
@@ -164,7 +166,14 @@ export class SessionStore implements SessionSaver {
     for (const [packetId, one] of session.inbound) {
       if (one.feed !== null) inbound.push([packetId, one.state, one.exchange, ...at(one.feed, one.from)]);
     }
-    return { v: VERSION, c: [...positions].map(([feed, offset]) => at(feed, offset)), o: outgoing, i: inbound };
+    const skipped = delivery.skipped === 0 ? {} : { k: delivery.skipped };
+    return {
+      v: VERSION,
+      ...skipped,
+      c: [...positions].map(([feed, offset]) => at(feed, offset)),
+      o: outgoing,
+      i: inbound,
+    };
   }
 
   /** Fills a new session object with what is stored; false: there is nothing. */
@@ -194,6 +203,7 @@ export class SessionStore implements SessionSaver {
 
   #restore(session: Session, state: StoredState): void {
     const { delivery } = session;
+    delivery.skipped = state.k ?? 0;
     const lagging = new Map<Feed, number>();
     for (const [topicId, partition, offset] of state.c) {
       const feed = this.#fanOut.feedAt(topicId, partition);

@@ -88,7 +88,11 @@ export class ShareGroup implements Target, CatchingUp {
     if (this.#members.length === 0) return false;
     for (const [feed, from] of this.lagging ?? []) {
       const start = Math.max(from, feed.partition.logStartOffset);
-      this.#context.counters.skippedByRetention.value += start - from;
+      if (start > from) {
+        const { counters } = this.#context;
+        counters.skippedByRetention.value += start - from;
+        counters.skippedBySession(this.text).value += start - from;
+      }
       this.lagging!.delete(feed);
       if (start >= feed.fanned) continue;
       this.lagging!.set(feed, start);
