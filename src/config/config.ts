@@ -21,6 +21,7 @@ export interface TopicSection {
   readonly acks: '0' | '1' | 'all';
   /** 0 to 9; higher goes upstream first. */
   readonly priority: number;
+  readonly 'disk.full': 'drop-oldest' | 'reject';
   /** Topic settings (log/topic-config.ts) as text, checked. */
   readonly config: ReadonlyMap<string, string>;
 }

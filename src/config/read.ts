@@ -240,6 +240,7 @@ function readTopic({ key: name, line, value }: LocatedEntry, draft: Draft, sourc
     partitions: (fields['partitions'] as number | null) ?? -1,
     acks: fields['acks'] as TopicSection['acks'],
     priority: fields['priority'] as number,
+    'disk.full': fields['disk.full'] as TopicSection['disk.full'],
     config,
   });
 }

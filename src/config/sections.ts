@@ -31,6 +31,14 @@ export const TOPIC_FIELDS = [
     runtime: true,
     doc: 'Higher goes upstream first, and gives way last when the disk is full.',
   },
+  {
+    name: 'disk.full',
+    kind: 'choice',
+    choices: ['drop-oldest', 'reject'],
+    default: 'drop-oldest',
+    runtime: true,
+    doc: 'When the disk is full. `drop-oldest`: the oldest records give way to new ones, low priorities first, and are noted in the loss ledger. `reject`: nothing stored is given up; new records are refused until there is space.',
+  },
 ] as const satisfies readonly Row[];
 
 export const ROUTE_FIELDS = [

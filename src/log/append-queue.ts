@@ -104,6 +104,10 @@ export class AppendQueue {
   #dirty: AppendTarget[] = [];
   #moves: MoveRequest[] = [];
   #bytes = 0;
+  /** Why the last commit failed; null: it did not. */
+  failure: HeadwaterError | null = null;
+  /** Told of every failed commit. */
+  onFailure: (error: HeadwaterError) => void = () => {};
   #running = false;
   #closed = false;
   #lastCommitAt = Number.NEGATIVE_INFINITY;
@@ -200,7 +204,9 @@ export class AppendQueue {
       this.#lastCommitAt = this.#clock.monotonic();
       this.#options.syncSeconds.observe((this.#lastCommitAt - began) / 1_000);
     }
+    if (failure !== null || batches.length > 0 || move !== null) this.failure = failure;
     if (failure !== null) {
+      this.onFailure(failure);
       move?.reject(failure);
       this.#reject(parts, failure);
     } else {

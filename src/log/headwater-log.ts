@@ -8,6 +8,7 @@ import type { Store } from '../store/store.ts';
 import type { AppendQueue } from './append-queue.ts';
 import { type Catalog, checkTopicName, topicRow } from './catalog.ts';
 import type { DamagedRange } from './chunk-scan.ts';
+import type { DiskLadder } from './disk-ladder.ts';
 import type { Ledger, Loss } from './ledger.ts';
 import type { LogOptions } from './log-options.ts';
 import { LogPartition } from './partition.ts';
@@ -43,6 +44,16 @@ export interface LogParts {
   readonly producerIds: ProducerIds;
   readonly recovered: Recovered;
   readonly reader: LogReader;
+  readonly ladder: DiskLadder | null;
+  /** Why the last write of metadata failed; null: it did not. */
+  readonly metaFailure: () => HeadwaterError | null;
+}
+
+/** One condition of the log's readiness. */
+export interface LogCondition {
+  readonly name: string;
+  readonly ok: boolean;
+  readonly detail?: string;
 }
 
 /** Created by `openLog` (log.ts). */
@@ -270,6 +281,19 @@ export class HeadwaterLog implements Log {
     return this.#parts.queue.bytes;
   }
 
+  /** Whether the log takes records: it is open, the last writes succeeded, the disk is not full. */
+  conditions(): LogCondition[] {
+    const { queue, metaFailure, ladder } = this.#parts;
+    const after = (name: string, failure: HeadwaterError | null): LogCondition =>
+      failure === null ? { name, ok: true } : { name, ok: false, detail: failure.message };
+    const log = after('log', queue.failure);
+    return [
+      queue.closed ? { name: 'log', ok: false, detail: 'the broker is stopping' } : log,
+      after('metadata', metaFailure()),
+      ...(ladder === null ? [] : [{ name: 'disk', ok: ladder.state !== 'full', detail: ladder.state }]),
+    ];
+  }
+
   whenDrained(task: () => void): void {
     this.#parts.queue.whenDrained(task);
   }
@@ -302,6 +326,13 @@ export class HeadwaterLog implements Log {
   /** One pass of retention now. */
   runRetention(): Promise<RetentionPass> {
     return this.#retention.run();
+  }
+
+  /** Old records of topics whose disk.full says so go until about `bytes` come back. Resolves with whether any did. */
+  async makeRoom(bytes: number): Promise<boolean> {
+    const policy = this.#parts.options.disk?.policy ?? (() => 'reject');
+    const pass = await this.#retention.makeRoom(bytes, (topic) => policy(topic) === 'drop-oldest');
+    return pass.deletedOffsets > 0 || pass.removedSlices > 0 || pass.movedBytes > 0;
   }
 
   /** Lets retention run by its schedule (cron syntax with seconds). */
@@ -376,6 +407,7 @@ export class HeadwaterLog implements Log {
   async #close(): Promise<void> {
     const { queue, writer, slices, meta, catalog, partitionStore, logger } = this.#parts;
     this.#schedule?.stop();
+    await this.#parts.ladder?.close();
     await this.#changes;
     await this.#retention.settled();
     await queue.close();

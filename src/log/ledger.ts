@@ -14,7 +14,7 @@ export interface Loss {
   readonly firstOffset: number;
   /** Inclusive. */
   readonly lastOffset: number;
-  /** `corruption`, `retention`, `policy`, with what is known behind a colon. */
+  /** `corruption`, `retention`, `disk-full`, `policy`, with what is known behind a colon. */
   readonly reason: string;
   /** Which reader lost it: `log` or a link's name. */
   readonly by: string;
@@ -56,11 +56,12 @@ export class Ledger {
   async record(losses: readonly Loss[], more: readonly MetaOperation[] = []): Promise<void> {
     if (losses.length === 0 && more.length === 0) return;
     const time = this.#clock.now();
-    const entries = losses.map((loss) => {
-      this.#count(loss);
-      return { key: metaKey('ledger', this.#next++), value: encode({ v: VERSION, time, ...loss }) };
-    });
+    const entries = losses.map((loss) => ({
+      key: metaKey('ledger', this.#next++),
+      value: encode({ v: VERSION, time, ...loss }),
+    }));
     await this.#meta.write([...entries, ...more]);
+    for (const loss of losses) this.#count(loss);
   }
 
   async *entries(): AsyncIterable<LedgerEntry> {

@@ -1,6 +1,6 @@
 /** Opens the log: metadata, catalog, recovery, partitions; then the writer and the queue begin. */
 import type { Env } from '../env.ts';
-import { asHeadwaterError } from '../errors.ts';
+import { asHeadwaterError, type HeadwaterError } from '../errors.ts';
 import { TAIL_CACHE_MAX_BYTES } from '../limits.ts';
 import type { Logger } from '../logger.ts';
 import type { Metrics } from '../metrics.ts';
@@ -10,6 +10,7 @@ import type { Database, DatabaseOptions, Store } from '../store/store.ts';
 import { AppendQueue } from './append-queue.ts';
 import { Catalog } from './catalog.ts';
 import type { DamagedRange } from './chunk-scan.ts';
+import { DiskLadder } from './disk-ladder.ts';
 import { HeadwaterLog, type LogParts } from './headwater-log.ts';
 import { raiseEpoch, trimEpochs } from './leader-epochs.ts';
 import { Ledger, type Loss } from './ledger.ts';
@@ -143,6 +144,11 @@ export type { HeadwaterLog };
 
 /** Opens the log on a store. Rejects only when the store itself cannot be used. */
 export async function openLog({ store, env, metrics, logger, options = {} }: OpenLog): Promise<HeadwaterLog> {
+  const ladder =
+    options.disk === undefined
+      ? null
+      : new DiskLadder({ clock: env.clock, logger, metrics, store, options: options.disk });
+  const freeAtStart = (await ladder?.prepare()) ?? Number.POSITIVE_INFINITY;
   const { meta, damaged: metaDamaged } = await openMeta(store, logger);
   const ledger = new Ledger(meta, env.clock);
   await ledger.load();
@@ -171,6 +177,8 @@ export async function openLog({ store, env, metrics, logger, options = {} }: Ope
     }
   }
 
+  let storedBytes = 0;
+  for (const slice of slices.all.values()) storedBytes += slice.bytes;
   const commitListeners: CommitListener[] = [];
   const damageListener: { report: (range: DamagedRange) => void } = { report: () => {} };
   const parts: { log: HeadwaterLog | null } = { log: null };
@@ -178,7 +186,7 @@ export async function openLog({ store, env, metrics, logger, options = {} }: Ope
     slices,
     meta,
     logger,
-    sliceBytes: () => options.sliceBytes ?? sliceBytes(options.retentionTotalBytes ?? Number.POSITIVE_INFINITY),
+    sliceBytes: () => options.sliceBytes ?? sliceBytes(options.retentionTotalBytes ?? freeAtStart + storedBytes),
     nextSliceId: recovered.nextSliceId,
     nextChunkId: recovered.nextChunkId,
     resume: recovered.resume,
@@ -211,6 +219,7 @@ export async function openLog({ store, env, metrics, logger, options = {} }: Ope
     tailCache: new TailCache(TAIL_CACHE_MAX_BYTES),
     brokerId: options.brokerId ?? 1,
     commitListeners,
+    diskRefusal: (topic, bytes) => ladder?.refusal(topic, bytes) ?? null,
     savePartition: (partition) => partitionStore.save([partition]),
   };
 
@@ -278,10 +287,26 @@ export async function openLog({ store, env, metrics, logger, options = {} }: Ope
     ),
     recovered,
     reader,
+    ladder,
+    metaFailure: () => meta.failure,
   };
   const log = new HeadwaterLog(logParts);
   parts.log = log;
   damageListener.report = (range) => log.damageFound(range);
+  if (ladder !== null) {
+    const onFailure = (error: HeadwaterError) => {
+      if (error.code === 'DISK_FULL') ladder.metFull();
+    };
+    queue.onFailure = onFailure;
+    meta.onFailure = onFailure;
+    await ladder.start({
+      makeRoom: (bytes) => log.makeRoom(bytes),
+      failed: () => queue.failure !== null || meta.failure !== null,
+      heal: async () => {
+        await Promise.allSettled([meta.write([]), queue.closed ? null : queue.flush()]);
+      },
+    });
+  }
   const schedule = options.retentionSchedule === undefined ? DEFAULT_RETENTION_SCHEDULE : options.retentionSchedule;
   if (schedule !== null) await log.scheduleRetention(schedule);
   return log;

@@ -1,5 +1,6 @@
 /** What a partition is given: what all partitions of a log share, and what recovery found of this one. */
 import type { Clock } from '../env.ts';
+import type { HeadwaterError } from '../errors.ts';
 import type { Logger } from '../logger.ts';
 import type { AppendQueue } from './append-queue.ts';
 import type { EpochStart } from './leader-epochs.ts';
@@ -19,6 +20,8 @@ export interface PartitionHost {
   readonly tailCache: TailCache;
   readonly brokerId: number;
   readonly commitListeners: readonly CommitListener[];
+  /** Why the disk's state refuses an append to the topic; null: it does not. */
+  readonly diskRefusal: (topic: string, bytes: number) => HeadwaterError | null;
   /** Makes log start and leader epochs durable. */
   savePartition(partition: LogPartition): Promise<void>;
 }

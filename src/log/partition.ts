@@ -129,7 +129,7 @@ export class LogPartition implements Partition, AppendTarget {
       done(tooLarge(this.name, bytes + RECORD_GROUP_OVERHEAD, limit), -1);
       return;
     }
-    const refusal = this.#refusal(bytes, acks);
+    const refusal = this.#refusal(bytes, acks) ?? this.#host.diskRefusal(this.topic.name, bytes);
     if (refusal !== null) {
       done(refusal, -1);
       return;
@@ -154,7 +154,9 @@ export class LogPartition implements Partition, AppendTarget {
       done(asHeadwaterError(error), -1);
       return;
     }
-    const refusal = this.#refusal(batch.byteLength, options.acks);
+    let refusal = this.#refusal(batch.byteLength, options.acks);
+    // A transaction must be able to end on a full disk: its few bytes come out of what records may not use.
+    if (options.origin !== 'coordinator') refusal ??= this.#host.diskRefusal(this.topic.name, batch.byteLength);
     if (refusal !== null) {
       done(refusal, -1);
       return;

@@ -17,7 +17,6 @@ import {
 } from '../store/keys.ts';
 import type { MetaOperation, MetaStore } from '../store/meta.ts';
 import type { Database } from '../store/store.ts';
-import { isCorruption } from './chunk-scan.ts';
 import { type Run, RunTable } from './run-table.ts';
 import { Slice, type Slices } from './slice.ts';
 import { type ChunkFill, closesChunk, needsNewChunk } from './slice-size.ts';
@@ -320,13 +319,9 @@ export class SliceWriter {
     const slice = this.#slice!;
     await this.#forcing;
     await this.#slices.close(slice).catch(() => {});
-    const open = () => this.#slices.store.open(slice.name, this.#slices.databaseOptions());
-    const database = await open().catch(async (error: unknown) => {
-      if (!isCorruption(error)) throw error;
-      await this.#slices.store.repair(slice.name);
-      return open();
-    });
-    this.#slices.adopt(slice, database);
+    // A reader may be opening it again at the same time: both share that.
+    const database = await this.#slices.acquire(slice);
+    this.#slices.release(slice);
     const batch = database.batch();
     await this.#eraseUnknown(database, (key) => batch.del(key));
     if (this.#fill.entries > 0) {

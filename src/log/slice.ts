@@ -123,7 +123,8 @@ export class Slices {
         await this.store.repair(slice.name);
         return await open();
       } catch (second) {
-        if (isCorruption(second)) this.onUnreadable(slice, asHeadwaterError(error).message);
+        // The one that is written stays: its writer tries again, and the next start decides.
+        if (isCorruption(second) && slice.sealed) this.onUnreadable(slice, asHeadwaterError(error).message);
         throw second;
       }
     }

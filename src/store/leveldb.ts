@@ -3,6 +3,7 @@
  * open for as long as the store is: LevelDB's file lock refuses a second process and is released by the kernel when ours
  * dies. The file `FORMAT` carries the version of everything beside it (FORMAT.md).
  */
+import { randomBytes } from 'node:crypto';
 import { mkdir, open as openFile, readdir, readFile, rename, rm, stat, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import { crc32 } from 'node:zlib';
@@ -17,6 +18,11 @@ export const STORE_FORMAT_VERSION = 1;
 const FORMAT_FILE = 'FORMAT';
 const LOCK_NAME = 'lock';
 const QUARANTINE = 'quarantine';
+const RESERVE_FILE = 'RESERVE';
+/** The reserve is written in steps of this size. */
+const RESERVE_STEP_BYTES = 256 * 1024;
+/** stat's unit of `blocks`. */
+const STAT_BLOCK_BYTES = 512;
 const NAME = /^[a-z][a-z0-9-]{0,63}$/;
 /** Table files that one database keeps open; LevelDB's own minimum. */
 const OPEN_TABLES_MAX = 74;
@@ -231,7 +237,8 @@ class LevelStore implements Store {
 
   async open(name: string, options: DatabaseOptions): Promise<Database> {
     const path = this.#path(name);
-    const files = await readdir(path).catch(() => [] as string[]);
+    const found = await readdir(path).catch((error: unknown) => (codeOf(error) === 'ENOENT' ? ([] as string[]) : null));
+    const files = found ?? [];
     // Without CURRENT LevelDB would start an empty database here and delete the tables of the old one.
     if (!files.includes('CURRENT') && files.some((file) => /\.(ldb|sst|log)$|^MANIFEST-/.test(file))) {
       throw new HeadwaterError('STORE_FAILED', `cannot open ${name}: its file CURRENT is missing`);
@@ -242,6 +249,9 @@ class LevelStore implements Store {
       if (files.length === 0) await syncDirectory(this.#directory);
     } catch (error) {
       await db.close().catch(() => {});
+      // A disk that filled up in the middle leaves half of a new database, which could never be opened: nothing is in it.
+      if (found !== null && !found.includes('CURRENT'))
+        await rm(path, { recursive: true, force: true }).catch(() => {});
       throw storeError(name, 'open', error);
     }
     return new LevelDatabase(db, name);
@@ -310,6 +320,23 @@ class LevelStore implements Store {
     return info.bavail * info.bsize;
   }
 
+  async reserved(): Promise<number> {
+    const present = await stat(join(this.#directory, RESERVE_FILE)).catch(() => null);
+    return present !== null && present.blocks * STAT_BLOCK_BYTES >= present.size ? present.size : 0;
+  }
+
+  async reserve(bytes: number): Promise<void> {
+    const path = join(this.#directory, RESERVE_FILE);
+    try {
+      if (bytes === 0) return await rm(path, { force: true });
+      if ((await this.reserved()) === bytes) return;
+      await writeReserve(path, bytes);
+    } catch (error) {
+      await rm(path, { force: true }).catch(() => {});
+      throw storeError(RESERVE_FILE, 'write', error);
+    }
+  }
+
   async readFile(name: string): Promise<Uint8Array | undefined> {
     checkName(name);
     try {
@@ -349,6 +376,21 @@ async function replaceFile(path: string, content: Uint8Array): Promise<void> {
   }
   await rename(temporary, path);
   await syncDirectory(join(path, '..'));
+}
+
+/** Random bytes: neither a sparse file nor one that a compressing file system makes small. */
+async function writeReserve(path: string, bytes: number): Promise<void> {
+  const filling = randomBytes(Math.min(RESERVE_STEP_BYTES, bytes));
+  const handle = await openFile(path, 'w');
+  try {
+    for (let written = 0; written < bytes; ) {
+      const { bytesWritten } = await handle.write(filling, 0, Math.min(filling.length, bytes - written));
+      written += bytesWritten;
+    }
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
 }
 
 async function takeLock(directory: string): Promise<Db> {
@@ -412,7 +454,12 @@ export async function openLevelStore(directory: string): Promise<Store> {
   } catch (error) {
     throw storeError(directory, 'create', error);
   }
-  const lock = await takeLock(directory);
+  const lock = await takeLock(directory).catch(async (error: unknown) => {
+    // A start on a full disk: the reserve is for this. (Another process's is safe: then it is STORE_LOCKED.)
+    if (!(error instanceof HeadwaterError) || error.code !== 'DISK_FULL') throw error;
+    await rm(join(directory, RESERVE_FILE), { force: true });
+    return takeLock(directory);
+  });
   try {
     await checkFormat(directory);
   } catch (error) {

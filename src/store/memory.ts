@@ -69,6 +69,8 @@ export class MemoryDisk {
   readonly tables = new Map<string, Table>();
   readonly files = new Map<string, Buffer>();
   readonly quarantined = new Map<string, string>();
+  /** Space that a store holds in reserve; survives a crash as the file on a real disk does. */
+  reservedBytes = 0;
   capacityBytes: number;
   /** Operations since the last `arm`, by kind. */
   readonly counts = { write: 0, read: 0 };
@@ -122,6 +124,10 @@ export class MemoryDisk {
     return bytes;
   }
 
+  get freeBytes(): number {
+    return Math.max(0, this.capacityBytes - this.usedBytes - this.reservedBytes);
+  }
+
   /** Counts one operation and returns the error it meets, if any. */
   meet(kind: 'write' | 'read'): HeadwaterError | null {
     return this.#toError(this.#nextFault(kind));
@@ -150,7 +156,7 @@ export class MemoryDisk {
     if (error === null) {
       let bytes = 0;
       for (const { key, value } of operations) bytes += value === null ? 0 : key.length + value.length;
-      if (bytes > 0 && this.usedBytes + bytes > this.capacityBytes) {
+      if (bytes > 0 && bytes > this.freeBytes) {
         error = new HeadwaterError('DISK_FULL', `no space left on the device (${this.capacityBytes} bytes)`);
       }
     }
@@ -393,7 +399,17 @@ export class MemoryStore implements Store {
   }
 
   freeBytes(): Promise<number> {
-    return Promise.resolve(Math.max(0, this.#disk.capacityBytes - this.#disk.usedBytes));
+    return Promise.resolve(this.#disk.freeBytes);
+  }
+
+  reserved(): Promise<number> {
+    return Promise.resolve(this.#disk.reservedBytes);
+  }
+
+  async reserve(bytes: number): Promise<void> {
+    this.#disk.reservedBytes = 0;
+    if (bytes > this.#disk.freeBytes) throw new HeadwaterError('DISK_FULL', `no room for a reserve of ${bytes} bytes`);
+    this.#disk.reservedBytes = bytes;
   }
 
   readFile(name: string): Promise<Uint8Array | undefined> {

@@ -26,6 +26,10 @@ export class GroupCommitMetaStore implements MetaStore {
   #pending: Pending[] = [];
   #running: Promise<void> | null = null;
   #failed = false;
+  /** Why the last commit failed; null: it did not. */
+  failure: HeadwaterError | null = null;
+  /** Told of every failed commit. */
+  onFailure: (error: HeadwaterError) => void = () => {};
   #closed = false;
 
   /** `reopen` opens the database again after it was closed because of a failed write; `onDamage` hears of damaged values. */
@@ -80,12 +84,15 @@ export class GroupCommitMetaStore implements MetaStore {
       const group: Pending[] = [];
       try {
         await this.#commit(group);
+        this.failure = null;
         for (const { resolve } of group) resolve();
       } catch (cause) {
         this.#failed = true;
         const error = asHeadwaterError(cause);
         if (group.length === 0) group.push(...this.#pending.splice(0));
+        this.failure = error;
         for (const { reject } of group) reject(error);
+        this.onFailure(error);
       }
     }
     this.#running = null;

@@ -80,6 +80,13 @@ export interface Store {
   sizeOf(name: string): Promise<number>;
   /** Free bytes of the file system that are ours to use. */
   freeBytes(): Promise<number>;
+  /**
+   * Makes the reserve exactly `bytes` large (0: none): space that is written, not merely promised, and given back when the
+   * disk is full. Rejects with DISK_FULL when there is no room for it; then there is none.
+   */
+  reserve(bytes: number): Promise<void>;
+  /** Size of the reserve that is there, bytes. */
+  reserved(): Promise<number>;
   /** Small whole files beside the databases (boot record, copy of the catalog), replaced atomically and synced. */
   readFile(name: string): Promise<Uint8Array | undefined>;
   writeFile(name: string, content: Uint8Array): Promise<void>;

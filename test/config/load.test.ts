@@ -49,6 +49,7 @@ describe('a configuration file', () => {
       partitions: 1,
       acks: 'all',
       priority: 9,
+      'disk.full': 'drop-oldest',
       config: new Map([['retention.ms', '-1']]),
     });
     expect(config.topics.get('temperature')?.config.get('compression.type')).toBe('zstd');

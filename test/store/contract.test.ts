@@ -243,6 +243,15 @@ describe('the fake disk', () => {
     expect(await after.get(bytes('b'))).toBeUndefined();
   });
 
+  it('counts the reserve as taken, and gives it back', async () => {
+    const disk = new MemoryDisk({ capacityBytes: 1_000 });
+    const store = disk.mount();
+    await store.reserve(600);
+    expect(await store.freeBytes()).toBe(400);
+    await expect(store.reserve(1_001)).rejects.toMatchObject({ code: 'DISK_FULL' });
+    expect(await store.freeBytes()).toBe(1_000);
+  });
+
   it('stays failed after a failed write until the database is reopened, as LevelDB does', async () => {
     const disk = new MemoryDisk();
     const store = disk.mount();
