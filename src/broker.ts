@@ -92,7 +92,7 @@ export class Broker {
     this.#security = security;
     const { tls } = security;
 
-    const { machine = systemMachine } = this.#dependencies;
+    const { machine = systemMachine() } = this.#dependencies;
     const time = new TrustedTime({
       clock: env.clock,
       random: env.random,

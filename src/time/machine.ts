@@ -13,17 +13,39 @@ export interface Machine {
   synchronised(now: number): Promise<boolean | null>;
 }
 
-const BOOT_ID = '/proc/sys/kernel/random/boot_id';
-/** systemd-timesyncd touches it each time it has synchronised the clock (its manual page, FILES). */
-const TIMESYNCD_TOUCHES = '/run/systemd/timesync/synchronized';
-/** It synchronises at least every 2,048 s (timesyncd.conf, PollIntervalMaxSec): an older file says nothing about now. */
+export interface MachineFiles {
+  readonly bootId: string;
+  /** systemd-timesyncd touches it each time it has synchronised the clock (its manual page, FILES). */
+  readonly timesyncdTouches: string;
+}
+
+const FILES: MachineFiles = {
+  bootId: '/proc/sys/kernel/random/boot_id',
+  timesyncdTouches: '/run/systemd/timesync/synchronized',
+};
+/** timesyncd synchronises at least every 2,048 s (timesyncd.conf, PollIntervalMaxSec): an older file says nothing about now. */
 const TIMESYNCD_FRESH_MS = 2 * 2_048_000;
 const ASK_MAX_MS = 5_000;
 
+export function systemMachine(files: MachineFiles = FILES): Machine {
+  return {
+    bootId: async () => {
+      try {
+        return (await readFile(files.bootId, 'latin1')).trim() || null;
+      } catch {
+        return null;
+      }
+    },
+    // On Linux this is CLOCK_MONOTONIC, which starts with the machine.
+    uptime: () => Number(process.hrtime.bigint() / 1_000_000n),
+    synchronised: async (now) => ((await touchedLately(files.timesyncdTouches, now)) ? true : kernelSays()),
+  };
+}
+
 /** A file from the future, or an old one: the clock may have been set since. */
-async function timesyncdSaysYes(now: number): Promise<boolean> {
+async function touchedLately(file: string, now: number): Promise<boolean> {
   try {
-    const age = now - (await stat(TIMESYNCD_TOUCHES)).mtimeMs;
+    const age = now - (await stat(file)).mtimeMs;
     return age > -1_000 && age < TIMESYNCD_FRESH_MS;
   } catch {
     return false;
@@ -45,16 +67,3 @@ async function kernelSays(): Promise<boolean | null> {
     );
   });
 }
-
-export const systemMachine: Machine = {
-  bootId: async () => {
-    try {
-      return (await readFile(BOOT_ID, 'latin1')).trim() || null;
-    } catch {
-      return null;
-    }
-  },
-  // On Linux this is CLOCK_MONOTONIC, which starts with the machine.
-  uptime: () => Number(process.hrtime.bigint() / 1_000_000n),
-  synchronised: async (now) => ((await timesyncdSaysYes(now)) ? true : kernelSays()),
-};

@@ -97,6 +97,25 @@ describe('retention', () => {
     expect((await log.runRetention()).deletedOffsets).toBe(1);
   });
 
+  it('keeps what was written in 1970 when the clock is set, until what came after has expired', async () => {
+    const clock = new TestClock();
+    const set = clock.wall;
+    clock.wall = 15_000;
+    let trusted = false;
+    const options = { ...small, timeTrusted: () => trusted, earliestTime: set };
+    const log = await openOnDisk(new MemoryDisk(), options, clock);
+    const partition = (await log.createTopic(topicSpec('t', 1, { 'retention.ms': '100s' }))).partitions[0]!;
+    for (let i = 0; i < 100; i++) await append(partition, text(i));
+    clock.wall = set;
+    trusted = true;
+    expect((await log.runRetention()).deletedOffsets).toBe(0);
+    for (let i = 0; i < 100; i++) await append(partition, text(i));
+    clock.advance(50_000);
+    expect((await log.runRetention()).deletedOffsets).toBe(0);
+    clock.advance(100_000);
+    expect((await log.runRetention()).deletedOffsets).toBe(200);
+  });
+
   it('lets the space of a topic come back that expired whole and gets nothing new', async () => {
     const disk = new MemoryDisk();
     const clock = new TestClock();
