@@ -155,14 +155,15 @@ export class DiskLadder {
     this.#freeBytes = await this.#parts.store.freeBytes();
     const sight = metFull ? 'none' : diskSight(this.#available(), this.#marks);
     let next = DISK_STEPS[this.#state][sight];
-    // Out of `full` only with the reserve in hand: the next time it is needed again.
+    // Out of `full` only when writing works again, and with the reserve in hand: the next time it is needed again.
+    if (next !== 'full' && help.failed()) await help.heal();
+    if (this.#state === 'full' && next !== 'full' && help.failed()) next = 'full';
     if (next !== 'full' && !(await this.#holdReserve())) next = 'full';
     if (next === 'full') await this.#releaseReserve();
     this.#step(next);
     this.#allow();
     if (next === 'ok') this.#somethingGivesWay = true;
     else this.#giveWay(help);
-    if (next !== 'full' && help.failed()) await help.heal();
   }
 
   /** Free bytes beside the reserve, whether it is held or owed. */
@@ -222,10 +223,12 @@ export class DiskLadder {
         this.#somethingGivesWay = went;
       })
       .catch((error: unknown) => {
+        this.#somethingGivesWay = false;
         this.#parts.logger.debug({ error }, 'making room on the disk failed; the next look tries again');
       })
       .finally(() => {
         this.#givingWay = null;
+        if (this.#somethingGivesWay) void this.look();
       });
   }
 

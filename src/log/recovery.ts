@@ -3,6 +3,7 @@
  * was written last is opened and the tail of it, at most a chunk or two, is read. What cannot be opened is repaired, what
  * cannot be repaired is moved to quarantine; the log starts in any case.
  */
+import { asHeadwaterError } from '../errors.ts';
 import type { Logger } from '../logger.ts';
 import { batchKey, chunkRecordKey, parseBatchKey, parseSliceName } from '../store/keys.ts';
 import type { MetaStore } from '../store/meta.ts';
@@ -155,6 +156,8 @@ export class Recovery {
         reason = error instanceof Error ? error.message : String(error);
         slice.users = 0;
         await this.#slices.close(slice).catch(() => {});
+        // A full disk is no damage: the start fails, and nothing is lost when there is space again.
+        if (asHeadwaterError(error).code === 'DISK_FULL') throw error;
       }
     }
     this.#slices.all.delete(slice.id);
