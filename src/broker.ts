@@ -208,7 +208,7 @@ export class Broker {
         maxSessionExpiry: Math.floor(settings['mqtt.session.expiry.max.ms'] / 1000),
         version,
       },
-      { ...parts, authenticator: mqttAuthenticator(security), clockTrusted: () => time.trusted },
+      { ...parts, authenticator: mqttAuthenticator(security), ageOf: (timestamp) => time.ageOf(timestamp) },
     );
     if (tls !== null) security.onReload(() => mqtt.setCertificates(tls.options));
     this.#mqtt = mqtt;

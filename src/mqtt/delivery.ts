@@ -13,7 +13,7 @@ import type { CatchUp } from './catch-up.ts';
 import type { MqttCounters } from './counters.ts';
 import type { SharedEncodings } from './encodings.ts';
 import type { Feed } from './feed.ts';
-import { countedDown, type Message, messageOf } from './message.ts';
+import { type AgeOf, countedDown, type Message, messageOf } from './message.ts';
 import type { Output } from './output.ts';
 import { isPassing, READ_RETRY_MS, readRecords } from './read-records.ts';
 import type { RouteTable } from './routes.ts';
@@ -53,7 +53,7 @@ export interface Outgoing {
 
 export interface DeliveryContext {
   readonly clock: Clock;
-  readonly clockTrusted: () => boolean;
+  readonly ageOf: AgeOf;
   readonly catchUp: CatchUp;
   readonly counters: MqttCounters;
   readonly routes: RouteTable;
@@ -265,7 +265,7 @@ export class Delivery implements Target, CatchingUp {
       const { match, message, feed, offset } = this.#retained[this.#retainedAt]!;
       if (this.#resend.length > 0 || !this.#hasRoom(Math.min(match.qos, message.qos))) return;
       this.#retainedAt++;
-      const properties = countedDown(message, this.#context.clock.now(), this.#context.clockTrusted());
+      const properties = countedDown(message, this.#context.ageOf);
       if (properties === null) continue;
       this.#context.encodings.begin(message, properties);
       this.send(match, message, feed, offset, this.#context.encodings, true);
@@ -418,7 +418,7 @@ export class Delivery implements Target, CatchingUp {
   /** Sends a message read from the log; false: there is no room. */
   deliverBehind(match: Match, message: Message, feed: Feed, offset: number): boolean {
     if (!this.#hasRoom(Math.min(match.qos, message.qos))) return false;
-    const properties = countedDown(message, this.#context.clock.now(), this.#context.clockTrusted());
+    const properties = countedDown(message, this.#context.ageOf);
     if (properties === null) {
       this.#context.counters.expired.value++;
       return true;
@@ -450,7 +450,7 @@ export class Delivery implements Target, CatchingUp {
         this.outgoing.delete(outgoing.packetId);
         continue;
       }
-      const properties = countedDown(message, this.#context.clock.now(), this.#context.clockTrusted());
+      const properties = countedDown(message, this.#context.ageOf);
       const encoded = encodePublish(
         message.topic,
         outgoing.qos,

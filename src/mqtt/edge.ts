@@ -23,6 +23,7 @@ import type { DeliveryContext } from './delivery.ts';
 import { SharedEncodings } from './encodings.ts';
 import { FanOut } from './fan-out.ts';
 import { type Accepted, Listener, type MqttListenerOptions } from './listener.ts';
+import type { AgeOf } from './message.ts';
 import { Flusher } from './output.ts';
 import { Publisher } from './publisher.ts';
 import { RetainedMessages } from './retained.ts';
@@ -60,8 +61,8 @@ export interface MqttEdgeDependencies {
   readonly logger: Logger;
   /** Default: everybody may do everything. */
   readonly authenticator?: Authenticator;
-  /** Whether the wall clock may be used to expire messages and sessions; default yes. */
-  readonly clockTrusted?: () => boolean;
+  /** By which messages and sessions expire; default: by the wall clock, whatever it says. */
+  readonly ageOf?: AgeOf;
 }
 
 /** One connected client, for the admin page and `headwater doctor`. */
@@ -108,7 +109,7 @@ export class MqttEdge {
   constructor(options: MqttEdgeOptions, deps: MqttEdgeDependencies) {
     const { log, meta, env, logger } = deps;
     const { clock } = env;
-    const clockTrusted = deps.clockTrusted ?? (() => true);
+    const ageOf = deps.ageOf ?? ((timestamp) => Math.max(0, clock.now() - timestamp));
     this.#options = options;
     this.#deps = deps;
     this.#maxConnections = options.maxConnections ?? MQTT_CONNECTIONS_MAX;
@@ -119,20 +120,20 @@ export class MqttEdge {
     const counters = this.#counters;
     this.#topics = new TopicCache(log, routes, this.#index);
     const topics = this.#topics;
-    this.#fanOut = new FanOut({ log, routes, index: this.#index, topics, clock, clockTrusted, logger, counters });
+    this.#fanOut = new FanOut({ log, routes, index: this.#index, topics, clock, ageOf, logger, counters });
     const fanOut = this.#fanOut;
     this.#catchUp = new CatchUp(logger);
     const encodings = new SharedEncodings();
-    const delivery: DeliveryContext = { clock, clockTrusted, catchUp: this.#catchUp, counters, routes, encodings };
+    const delivery: DeliveryContext = { clock, ageOf, catchUp: this.#catchUp, counters, routes, encodings };
     const retainedMax = options.retainedMaxBytes ?? MQTT_RETAINED_MAX_BYTES;
-    this.#retained = new RetainedMessages(meta, fanOut, clock, clockTrusted, retainedMax);
+    this.#retained = new RetainedMessages(meta, fanOut, ageOf, retainedMax);
     const retained = this.#retained;
     this.#publisher = new Publisher({ log, topics, fanOut, retained, clock, counters });
     this.#subscriptions = new Subscriptions(this.#index, delivery, fanOut, meta);
     const subscriptions = this.#subscriptions;
     this.#sessions = new Sessions({
       clock,
-      clockTrusted,
+      ageOf,
       meta,
       store: new SessionStore(meta, fanOut, clock, counters),
       subscriptions,

@@ -11,7 +11,7 @@ import type { Logger } from '../logger.ts';
 import type { MqttCounters } from './counters.ts';
 import { SharedEncodings } from './encodings.ts';
 import { Feed } from './feed.ts';
-import { countedDown, type Message, messageOf } from './message.ts';
+import { type AgeOf, countedDown, type Message, messageOf } from './message.ts';
 import { Publication } from './publication.ts';
 import { isPassing, READ_RETRY_MS, readRecords } from './read-records.ts';
 import type { RouteTable } from './routes.ts';
@@ -24,7 +24,7 @@ export interface FanOutDependencies {
   readonly index: SubscriptionIndex;
   readonly topics: TopicCache;
   readonly clock: Clock;
-  readonly clockTrusted: () => boolean;
+  readonly ageOf: AgeOf;
   readonly logger: Logger;
   readonly counters: MqttCounters;
 }
@@ -143,7 +143,7 @@ export class FanOut {
     if (matches.length === 0) return;
     let { properties } = message;
     if (properties.messageExpiryInterval !== undefined) {
-      const left = countedDown(message, this.#deps.clock.now(), this.#deps.clockTrusted());
+      const left = countedDown(message, this.#deps.ageOf);
       if (left === null) {
         this.#deps.counters.expired.value++;
         return;

@@ -143,14 +143,14 @@ export function messageOf(record: LogRecord, topicName: string, routes: RouteTab
   };
 }
 
-/**
- * Message expiry (3.3.2.3.3): the properties with the interval counted down, or null when the message has expired. A
- * clock that is not trusted counts nothing.
- */
-export function countedDown(message: Message, now: number, clockTrusted: boolean): Readonly<Properties> | null {
+/** How long ago a timestamp was, ms, never negative; 0 when that cannot be known, as with a clock that is not trusted. */
+export type AgeOf = (timestamp: number) => number;
+
+/** Message expiry (3.3.2.3.3): the properties with the interval counted down, or null when the message has expired. */
+export function countedDown(message: Message, ageOf: AgeOf): Readonly<Properties> | null {
   const seconds = message.properties.messageExpiryInterval;
-  if (seconds === undefined || !clockTrusted) return message.properties;
-  const waited = Math.floor((now - message.timestamp) / 1000);
+  if (seconds === undefined) return message.properties;
+  const waited = Math.floor(ageOf(message.timestamp) / 1000);
   if (waited <= 0) return message.properties;
   if (waited >= seconds) return null;
   return { ...message.properties, messageExpiryInterval: seconds - waited };

@@ -1,6 +1,5 @@
 /** Retained messages (3.3.1.3): the newest per topic, in memory for SUBSCRIBE and in the metadata store, bounded. */
 import { decode, encode } from 'cbor-x';
-import type { Clock } from '../env.ts';
 import { HeadwaterError } from '../errors.ts';
 import { MQTT_RETAINED_MAX_BYTES } from '../limits.ts';
 import { metaKey, metaRange, parseMetaKey } from '../store/keys.ts';
@@ -9,7 +8,7 @@ import type { QoS } from '../wire/mqtt/packets.ts';
 import type { Properties } from '../wire/mqtt/properties.ts';
 import type { FanOut } from './fan-out.ts';
 import type { Feed } from './feed.ts';
-import { countedDown, type Message } from './message.ts';
+import { type AgeOf, countedDown, type Message } from './message.ts';
 import { type Levels, matches } from './topic-filter.ts';
 
 export interface Retained {
@@ -39,23 +38,15 @@ function sizeOf(message: Message): number {
 export class RetainedMessages {
   readonly #meta: MetaStore;
   readonly #fanOut: FanOut;
-  readonly #clock: Clock;
-  readonly #clockTrusted: () => boolean;
+  readonly #ageOf: AgeOf;
   readonly #maxBytes: number;
   readonly #byTopic = new Map<string, Retained>();
   #bytes = 0;
 
-  constructor(
-    meta: MetaStore,
-    fanOut: FanOut,
-    clock: Clock,
-    clockTrusted: () => boolean,
-    maxBytes = MQTT_RETAINED_MAX_BYTES,
-  ) {
+  constructor(meta: MetaStore, fanOut: FanOut, ageOf: AgeOf, maxBytes = MQTT_RETAINED_MAX_BYTES) {
     this.#meta = meta;
     this.#fanOut = fanOut;
-    this.#clock = clock;
-    this.#clockTrusted = clockTrusted;
+    this.#ageOf = ageOf;
     this.#maxBytes = maxBytes;
   }
 
@@ -153,7 +144,7 @@ export class RetainedMessages {
 
   #expired(retained: Retained): boolean {
     const { message } = retained;
-    if (countedDown(message, this.#clock.now(), this.#clockTrusted()) !== null) return false;
+    if (countedDown(message, this.#ageOf) !== null) return false;
     this.#byTopic.delete(message.topic);
     this.#bytes -= sizeOf(message);
     // Lost with a crash it is only found expired once more.

@@ -14,6 +14,7 @@ import type { MqttCounters } from './counters.ts';
 import type { OutgoingState } from './delivery.ts';
 import type { FanOut } from './fan-out.ts';
 import type { Feed } from './feed.ts';
+import type { AgeOf } from './message.ts';
 import { NEVER, type Session, type SessionSaver } from './session.ts';
 import type { Subscription } from './subscription-index.ts';
 import { parseSubscription } from './topic-filter.ts';
@@ -236,8 +237,7 @@ export class SessionStore implements SessionSaver {
 }
 
 /** Milliseconds left of a session that sleeps since `disconnectedAt`; Infinity: it does not expire. */
-export function sleepLeft(session: SleepingSession, now: number, clockTrusted: boolean): number {
+export function sleepLeft(session: SleepingSession, ageOf: AgeOf): number {
   if (session.expirySeconds === NEVER) return Number.POSITIVE_INFINITY;
-  const left = session.expirySeconds * 1000;
-  return clockTrusted ? left - Math.max(0, now - session.disconnectedAt) : left;
+  return session.expirySeconds * 1000 - ageOf(session.disconnectedAt);
 }

@@ -10,6 +10,7 @@ import { MqttError, REASON } from '../wire/mqtt/reason.ts';
 import type { Connection } from './connection.ts';
 import type { MqttCounters } from './counters.ts';
 import type { DeliveryContext } from './delivery.ts';
+import type { AgeOf } from './message.ts';
 import { readRecords } from './read-records.ts';
 import { NEVER, type PendingWill, Session } from './session.ts';
 import { type SessionStore, sleepLeft } from './session-store.ts';
@@ -20,7 +21,7 @@ const INTENT_READS_MAX = 64;
 
 export interface SessionsDependencies {
   readonly clock: Clock;
-  readonly clockTrusted: () => boolean;
+  readonly ageOf: AgeOf;
   readonly meta: MetaStore;
   readonly store: SessionStore;
   readonly subscriptions: Subscriptions;
@@ -64,9 +65,9 @@ export class Sessions {
   }
 
   async load(): Promise<void> {
-    const { store, clock, clockTrusted } = this.#deps;
+    const { store, clock, ageOf } = this.#deps;
     for (const stored of await store.list()) {
-      this.#sleeping.set(stored.clientId, clock.monotonic() + sleepLeft(stored, clock.now(), clockTrusted()));
+      this.#sleeping.set(stored.clientId, clock.monotonic() + sleepLeft(stored, ageOf));
     }
   }
 

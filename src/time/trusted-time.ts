@@ -11,6 +11,7 @@ import type { Machine } from './machine.ts';
 import {
   askAgainAfter,
   classify,
+  EARLIEST_TIME,
   isTrusted,
   nextFloor,
   STEP_TOLERANCE_MS,
@@ -122,6 +123,15 @@ export class TrustedTime {
   /** The wall clock, ms; null while it is not believed. */
   trustedNow(): number | null {
     return this.check() ? this.#parts.clock.now() : null;
+  }
+
+  /**
+   * How long ago a timestamp was, ms, never negative; 0 when that cannot be known: the clock is not believed now, or was
+   * not set when it gave the timestamp. As of the last look.
+   */
+  ageOf(timestamp: number): number {
+    if (!this.trusted || (this.#parts.source === 'auto' && timestamp < EARLIEST_TIME)) return 0;
+    return Math.max(0, this.#parts.clock.now() - timestamp);
   }
 
   #look(): void {

@@ -163,6 +163,22 @@ describe('a boot in 1970', () => {
   });
 });
 
+describe('the age of a timestamp', () => {
+  it('counts while the clock is believed, and not for what a clock gave that was not set', async () => {
+    await pi.boot(15_000);
+    expect(pi.time.ageOf(1_000)).toBe(0);
+    await pi.step(TODAY);
+    expect(pi.time.ageOf(1_000)).toBe(0);
+    expect(pi.time.ageOf(TODAY)).toBe(6_000);
+    expect(pi.time.ageOf(TODAY + DAY)).toBe(0);
+    await pi.step(TODAY - DAY);
+    expect(pi.time.ageOf(TODAY - 2 * DAY)).toBe(0);
+    await pi.stop();
+    await pi.boot(15_000, 'system');
+    expect(pi.time.ageOf(1_000)).toBe(14_000);
+  });
+});
+
 describe('a step back by a day', () => {
   it('is noticed by the next decision, before any timer', async () => {
     await pi.boot(TODAY);
