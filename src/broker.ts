@@ -26,7 +26,6 @@ import { Security } from './security/security.ts';
 import { metaKey } from './store/keys.ts';
 import { openLevelStore } from './store/leveldb.ts';
 import { type Machine, systemMachine } from './time/machine.ts';
-import { EARLIEST_TIME } from './time/trust.ts';
 import { TrustedTime } from './time/trusted-time.ts';
 import { TransactionCoordinator } from './transactions/coordinator.ts';
 
@@ -117,7 +116,7 @@ export class Broker {
           retentionTotalBytes: settings['log.retention.total.bytes'],
         }),
         timeTrusted: () => time.check(),
-        earliestTime: settings['time.source'] === 'auto' ? EARLIEST_TIME : Number.NEGATIVE_INFINITY,
+        writtenAt: (timestamp) => time.writtenAt(timestamp),
         disk: {
           lowBytes: settings['disk.low.bytes'],
           reserveBytes: settings['disk.reserve.bytes'],

@@ -18,8 +18,11 @@ export interface LogOptions {
   readonly sliceBytes?: number;
   /** Whether the wall clock may be believed now; retention by age waits until it is. Default: always. */
   readonly timeTrusted?: () => boolean;
-  /** Timestamps before it, ms, are from a clock that was not set: retention takes the age of what came after. Default: none. */
-  readonly earliestTime?: number;
+  /**
+   * When what has a timestamp was written, ms, where the clock was wrong; null: nobody knows, and retention takes the age
+   * of what came after. Default: the timestamp.
+   */
+  readonly writtenAt?: (timestamp: number) => number | null;
   /** Topics that give way first under retentionTotalBytes have the smaller number. Default: all 0. */
   readonly topicPriority?: (topic: string) => number;
   /** Watermarks, reserve and policy of the disk ladder (disk-ladder.ts). Default: it is not watched. */

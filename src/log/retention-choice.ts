@@ -17,8 +17,8 @@ export interface RetentionLimits {
   readonly bytes: number;
   /** Trusted wall clock, ms; null: the clock is not trusted and nothing is too old. */
   readonly now: number | null;
-  /** Earlier timestamps, ms, are from a clock that was not set yet and say nothing about an age. Default: all are believed. */
-  readonly earliest?: number;
+  /** When what has a timestamp was written, ms; null: its clock was not set, and nobody knows. Default: the timestamp. */
+  readonly writtenAt?: (timestamp: number) => number | null;
   /** Nothing at or above it goes: replicas and consumers may still need it. */
   readonly highWatermark: number;
 }
@@ -32,15 +32,19 @@ export function retainedFrom(stretches: readonly Stretch[], logStart: number, li
   let total = 0;
   for (const stretch of stretches) total += stretch.bytes;
   const cutoff = limits.ms >= 0 && limits.now !== null ? limits.now - limits.ms : null;
-  const { earliest = Number.NEGATIVE_INFINITY } = limits;
+  const writtenAt = limits.writtenAt ?? ((timestamp) => timestamp);
   let start = logStart;
   let dated = 0;
   for (let i = 0; i < stretches.length; i++) {
     const stretch = stretches[i]!;
     if (stretch.lastOffset >= limits.highWatermark) break;
-    if (dated < i) dated = i;
-    while (dated < stretches.length && stretches[dated]!.maxTimestamp < earliest) dated++;
-    const tooOld = cutoff !== null && dated < stretches.length && stretches[dated]!.maxTimestamp < cutoff;
+    let tooOld = false;
+    if (cutoff !== null) {
+      if (dated < i) dated = i;
+      while (dated < stretches.length && writtenAt(stretches[dated]!.maxTimestamp) === null) dated++;
+      const written = dated < stretches.length ? writtenAt(stretches[dated]!.maxTimestamp) : null;
+      tooOld = written !== null && written < cutoff;
+    }
     const tooMuch = limits.bytes >= 0 && total - stretch.bytes >= limits.bytes;
     if (!tooOld && !tooMuch) break;
     start = Math.max(start, stretch.lastOffset + 1);

@@ -166,7 +166,7 @@ export class Retention {
         ms: config['retention.ms'],
         bytes: config['retention.bytes'],
         now: trusted ? clock.now() : null,
-        ...(options.earliestTime !== undefined && { earliest: options.earliestTime }),
+        ...(options.writtenAt !== undefined && { writtenAt: options.writtenAt }),
         highWatermark: partition.highWatermark,
       };
       const start = await this.#startFor(partition, limits);

@@ -1,10 +1,11 @@
 /** What the operating system says about this boot and its clock. Linux; elsewhere it says nothing, and that is enough. */
 import { readFile, stat } from 'node:fs/promises';
+import { uptime } from 'node:os';
 
 export interface Machine {
   /** The id of this boot; null where the system has none. */
   bootId(): Promise<string | null>;
-  /** Milliseconds since this boot, not restarting with the process. Without a boot id, since any start. */
+  /** Milliseconds since this boot, with the time it slept; not restarting with the process. To 10 ms. */
   uptime(): number;
   /**
    * Whether the clock is synchronised now, by whoever does it; null when the system cannot tell. May start a process:
@@ -36,8 +37,8 @@ export function systemMachine(files: MachineFiles = FILES): Machine {
         return null;
       }
     },
-    // On Linux this is CLOCK_MONOTONIC, which starts with the machine.
-    uptime: () => Number(process.hrtime.bigint() / 1_000_000n),
+    // On Linux this counts the time that the machine slept (CLOCK_BOOTTIME), which the monotonic clock does not.
+    uptime: () => uptime() * 1_000,
     synchronised: async (now) => ((await touchedLately(files.timesyncdTouches, now)) ? true : kernelSays()),
   };
 }

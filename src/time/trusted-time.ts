@@ -8,6 +8,7 @@ import type { Metrics } from '../metrics.ts';
 import type { MetaStore } from '../store/meta.ts';
 import { decodeFloor, encodeFloor, FLOOR_KEY } from './floor.ts';
 import type { Machine } from './machine.ts';
+import { correctedBy, type Span, spansAfter } from './spans.ts';
 import {
   askAgainAfter,
   classify,
@@ -48,6 +49,11 @@ export class TrustedTime {
   #asking = false;
   #askAt = 0;
   #bootId = '';
+  #spans: readonly Span[] = [];
+  /** `uptime - monotonic`: grows when the machine sleeps, which is no step of its clock. */
+  #asleep = 0;
+  /** Uptime of the last step, as far as this process knows. */
+  #steppedAt = 0;
   #savedAt: number | null = null;
   #saving: Promise<void> = Promise.resolve();
   #looking: Timer | null = null;
@@ -77,8 +83,10 @@ export class TrustedTime {
     const stored = bytes === undefined ? null : decodeFloor(bytes);
     if (bytes !== undefined && stored === null) logger.warn({}, 'the floor of the clock cannot be read: begins anew');
     this.#difference = clock.now() - clock.monotonic();
+    this.#asleep = machine.uptime() - clock.monotonic();
     if (stored !== null) {
       this.#floor = stored.floor;
+      this.#spans = stored.spans;
       // The same boot: the clock can be held to what it said before this process.
       if (stored.bootId === this.#bootId) {
         this.#floor += Math.max(0, machine.uptime() - stored.uptime);
@@ -126,29 +134,28 @@ export class TrustedTime {
   }
 
   /**
-   * How long ago a timestamp was, ms, never negative; 0 when that cannot be known: the clock is not believed now, or was
-   * not set when it gave the timestamp. As of the last look.
+   * When what has this timestamp was written, ms, once the clock is believed: corrected by the steps that the clock has
+   * made since. null: it was given by a clock that was not set, and nobody knows.
    */
+  writtenAt(timestamp: number): number | null {
+    if (this.#parts.source === 'system') return timestamp;
+    return correctedBy(this.#spans, timestamp) ?? (timestamp < EARLIEST_TIME ? null : timestamp);
+  }
+
+  /** How long ago a timestamp was, ms, never negative; 0 when that cannot be known. As of the last look. */
   ageOf(timestamp: number): number {
-    if (!this.trusted || (this.#parts.source === 'auto' && timestamp < EARLIEST_TIME)) return 0;
-    return Math.max(0, this.#parts.clock.now() - timestamp);
+    const written = this.trusted ? this.writtenAt(timestamp) : null;
+    return written === null ? 0 : Math.max(0, this.#parts.clock.now() - written);
   }
 
   #look(): void {
-    const { clock, logger } = this.#parts;
+    const { clock } = this.#parts;
     const now = clock.now();
     const monotonic = clock.monotonic();
     const difference = now - monotonic;
-    const step = difference - this.#difference;
+    const jump = difference - this.#difference;
     this.#difference = difference;
-    if (Math.abs(step) > STEP_TOLERANCE_MS) {
-      this.#steps++;
-      // What the system said was about the clock before the step.
-      this.#synchronised = null;
-      this.#asked = 0;
-      this.#askAt = monotonic;
-      logger.warn({ from: iso(now - step), to: iso(now) }, 'the clock was stepped');
-    }
+    if (Math.abs(jump) > STEP_TOLERANCE_MS) this.#jumped(now, monotonic, jump);
     const expected = this.#believed === null ? null : this.#believed + monotonic;
     const event = classify({ now, expected, floor: this.#floor, synchronised: this.#synchronised });
     const before = this.#state;
@@ -159,6 +166,30 @@ export class TrustedTime {
     if (this.#state !== before) this.#changed(before, now);
     if (isTrusted(this.#state) && (this.#savedAt === null || monotonic - this.#savedAt >= SAVE_EVERY_MS)) this.#save();
     if (monotonic >= this.#askAt) this.#ask();
+  }
+
+  /** The wall clock has moved against the monotonic one: the machine slept, or the clock was stepped, or both. */
+  #jumped(now: number, monotonic: number, jump: number): void {
+    const { machine, logger } = this.#parts;
+    const uptime = machine.uptime();
+    const slept = uptime - monotonic - this.#asleep;
+    this.#asleep += slept;
+    const by = jump - slept;
+    if (this.#believed !== null) this.#believed += slept;
+    if (Math.abs(by) <= STEP_TOLERANCE_MS) return;
+    this.#steps++;
+    // What the system said was about the clock before the step.
+    this.#synchronised = null;
+    this.#asked = 0;
+    this.#askAt = monotonic;
+    if (by > 0) {
+      const ranFor = uptime - this.#steppedAt;
+      this.#spans = spansAfter(this.#spans, { wall: now - by, by, ranFor, bootId: this.#bootId });
+      // Saved as soon as the clock is believed.
+      this.#savedAt = null;
+    }
+    this.#steppedAt = uptime;
+    logger.warn({ from: iso(now - by), to: iso(now) }, 'the clock was stepped');
   }
 
   #changed(before: TimeState, now: number): void {
@@ -190,7 +221,12 @@ export class TrustedTime {
     const { clock, machine, logger } = this.#parts;
     if (this.#meta === null || this.#floor === null) return;
     this.#savedAt = clock.monotonic();
-    const value = encodeFloor({ floor: this.#floor, bootId: this.#bootId, uptime: machine.uptime() });
+    const value = encodeFloor({
+      floor: this.#floor,
+      bootId: this.#bootId,
+      uptime: machine.uptime(),
+      spans: this.#spans,
+    });
     const write = this.#meta.write([{ key: FLOOR_KEY, value }]);
     this.#saving = Promise.allSettled([this.#saving, write]).then(([, result]) => {
       if (result.status === 'rejected')

@@ -24,7 +24,8 @@ describe('the choice of retention', () => {
     expect(retainedFrom(log, 0, { ...open, ms: 0, now: null })).toBe(0));
   it('takes the age of what came after for timestamps of a clock that was not set', () => {
     const unset = [stretch(0, 100, 7), stretch(10, 100, 8), stretch(20, 100, 2_000), stretch(30, 100, 4_900)];
-    const limits = { ...open, highWatermark: 40, earliest: 1_000 };
+    const writtenAt = (timestamp: number) => (timestamp < 1_000 ? null : timestamp);
+    const limits = { ...open, highWatermark: 40, writtenAt };
     expect(retainedFrom(unset, 0, { ...limits, ms: 3_500 })).toBe(0);
     expect(retainedFrom(unset, 0, { ...limits, ms: 2_500 })).toBe(30);
     expect(retainedFrom(unset.slice(0, 2), 0, { ...limits, ms: 0 })).toBe(0);
@@ -102,7 +103,7 @@ describe('retention', () => {
     const set = clock.wall;
     clock.wall = 15_000;
     let trusted = false;
-    const options = { ...small, timeTrusted: () => trusted, earliestTime: set };
+    const options = { ...small, timeTrusted: () => trusted, writtenAt: (at: number) => (at < set ? null : at) };
     const log = await openOnDisk(new MemoryDisk(), options, clock);
     const partition = (await log.createTopic(topicSpec('t', 1, { 'retention.ms': '100s' }))).partitions[0]!;
     for (let i = 0; i < 100; i++) await append(partition, text(i));

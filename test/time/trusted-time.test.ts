@@ -11,6 +11,7 @@ import { seededRandom, VirtualClock } from '../support/virtual-env.ts';
 
 const TODAY = Date.UTC(2027, 4, 1);
 const MINUTE = 60_000;
+const HOUR = 3_600_000;
 const DAY = 86_400_000;
 const YEAR = 365 * DAY;
 
@@ -82,6 +83,11 @@ class Pi {
     await this.clock.advance(0);
     this.disk.crash();
     this.#off = async () => {};
+  }
+
+  sleep(ms: number): void {
+    this.#uptimeBefore += ms;
+    this.clock.setWall(this.clock.now() + ms);
   }
 
   async step(to: number): Promise<void> {
@@ -167,8 +173,13 @@ describe('the age of a timestamp', () => {
   it('counts while the clock is believed, and not for what a clock gave that was not set', async () => {
     await pi.boot(15_000);
     expect(pi.time.ageOf(1_000)).toBe(0);
+    await pi.clock.advance(5 * MINUTE);
     await pi.step(TODAY);
-    expect(pi.time.ageOf(1_000)).toBe(0);
+    // Written a minute before the step.
+    expect(pi.time.ageOf(15_000 + 4 * MINUTE)).toBe(MINUTE + 6_000);
+    // By a clock of 1970, but not in this boot.
+    expect(pi.time.ageOf(DAY)).toBe(0);
+    expect(pi.time.writtenAt(DAY)).toBeNull();
     expect(pi.time.ageOf(TODAY)).toBe(6_000);
     expect(pi.time.ageOf(TODAY + DAY)).toBe(0);
     await pi.step(TODAY - DAY);
@@ -264,6 +275,37 @@ describe('a synchronised clock', () => {
   });
 });
 
+describe('what was written before the clock was stepped forward', () => {
+  it('is as old as the monotonic clock says, also after a power cut', async () => {
+    await pi.boot(TODAY);
+    await pi.powerCut();
+    // The clock goes on where it was; in truth ten days have passed.
+    await pi.boot(TODAY + 1_000);
+    await pi.clock.advance(HOUR);
+    const written = pi.clock.now();
+    await pi.clock.advance(HOUR);
+    await pi.step(pi.clock.now() + 10 * DAY);
+    expect(pi.time.ageOf(written)).toBe(HOUR + 6_000);
+    await pi.powerCut();
+    await pi.boot(written + 11 * DAY);
+    expect(pi.time.writtenAt(written)).toBe(written + 10 * DAY);
+    // Written in the boot before.
+    expect(pi.time.writtenAt(TODAY - DAY)).toBe(TODAY - DAY);
+  });
+
+  it('is no matter of a machine that slept', async () => {
+    await pi.boot(TODAY);
+    const asleep = 3 * DAY;
+    pi.sleep(asleep);
+    expect(pi.time.check()).toBe(true);
+    expect(pi.warnings).toEqual([]);
+    expect(pi.time.ageOf(TODAY)).toBe(asleep);
+    // Awake, it is held to the time it slept.
+    pi.clock.setWall(TODAY + DAY);
+    expect(pi.time.check()).toBe(false);
+  });
+});
+
 describe('the floor on disk', () => {
   it('is saved when the clock is first believed, then every ten minutes, then at the end', async () => {
     await pi.boot(TODAY);
@@ -290,7 +332,7 @@ describe('the floor on disk', () => {
   });
 
   it('goes through its bytes; what cannot be read is none', () => {
-    const value = { floor: TODAY, bootId: 'b', uptime: 12 };
+    const value = { floor: TODAY, bootId: 'b', uptime: 12, spans: [{ from: 1, to: 2, by: 3, bootId: 'a' }] };
     const bytes = encodeFloor(value);
     expect(decodeFloor(bytes)).toEqual(value);
     expect(decodeFloor(bytes.subarray(0, 5))).toBeNull();
