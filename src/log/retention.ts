@@ -157,7 +157,8 @@ export class Retention {
 
   async #byTopic(): Promise<number> {
     const { options, clock } = this.#parts;
-    const trusted = options.timeTrusted?.() ?? true;
+    // Once for the pass: a step of the clock in the middle of it must not make anything old.
+    const now = (options.timeTrusted?.() ?? true) ? clock.now() : null;
     const moved = new Map<LogPartition, NewStart>();
     for (const partition of this.#parts.partitions()) {
       const { config } = partition.topic;
@@ -165,7 +166,7 @@ export class Retention {
       const limits: RetentionLimits = {
         ms: config['retention.ms'],
         bytes: config['retention.bytes'],
-        now: trusted ? clock.now() : null,
+        now,
         ...(options.writtenAt !== undefined && { writtenAt: options.writtenAt }),
         highWatermark: partition.highWatermark,
       };

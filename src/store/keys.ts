@@ -8,7 +8,7 @@
 
 export const META_DATABASE = 'meta';
 
-/** Writers: catalog, partition, slice, producer, producer id, epoch and ledger: log; group and transaction: groups; session and retained: mqtt; link: links; boot: broker. */
+/** Writers: catalog, partition, slice, producer, producer id, epoch and ledger: log; group and transaction: groups; session and retained: mqtt; link: links; boot: broker and time, a key each. */
 export const META_PREFIX = {
   boot: 0x62, // b
   catalog: 0x63, // c

@@ -117,7 +117,7 @@ export class TrustedTime {
     return this.#parts.source === 'system' ? 'system' : this.#state;
   }
 
-  /** As of the last look, a few seconds ago at most: for hot paths. */
+  /** As of the last look, a few seconds ago at most. */
   get trusted(): boolean {
     return this.#parts.source === 'system' || isTrusted(this.#state);
   }
@@ -142,9 +142,10 @@ export class TrustedTime {
     return correctedBy(this.#spans, timestamp) ?? (timestamp < EARLIEST_TIME ? null : timestamp);
   }
 
-  /** How long ago a timestamp was, ms, never negative; 0 when that cannot be known. As of the last look. */
+  /** How long ago a timestamp was, ms, never negative; 0 when that cannot be known. */
   ageOf(timestamp: number): number {
-    const written = this.trusted ? this.writtenAt(timestamp) : null;
+    // Looked at first: a step must be known before it makes anything old.
+    const written = this.check() ? this.writtenAt(timestamp) : null;
     return written === null ? 0 : Math.max(0, this.#parts.clock.now() - written);
   }
 

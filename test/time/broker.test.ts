@@ -2,6 +2,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { connectAsync } from 'mqtt';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { Broker } from '../../src/broker.ts';
 import { defaultConfig } from '../../src/config/load.ts';
@@ -66,4 +67,32 @@ it('with time.source=system believes 1970', async () => {
   wall = 15_000;
   await start({ 'time.source': 'system' });
   expect(await trusted()).toBe('1');
+});
+
+it('delivers what was retained in 1970 with an expiry, and lets expire what was retained since', async () => {
+  [boot, wall] = ['first', 15_000];
+  await start();
+  const { mqtt } = broker.addresses();
+  const client = await connectAsync(`mqtt://${mqtt!.host}:${mqtt!.port}`, { protocolVersion: 5, reconnectPeriod: 0 });
+  const expiring = { qos: 1, retain: true, properties: { messageExpiryInterval: 60 } } as const;
+  await client.publishAsync('t/1970', 'kept', expiring);
+  wall = TODAY;
+  await client.publishAsync('t/today', 'expires', expiring);
+  wall = TODAY + 61_000;
+  await client.publishAsync('t/last', 'stays', { qos: 1, retain: true });
+  const found = new Map<string, number | undefined>();
+  const both = new Promise<void>((resolve) => {
+    client.on('message', (topic, _, packet) => {
+      found.set(topic, packet.properties?.messageExpiryInterval);
+      if (found.has('t/1970') && found.has('t/last')) resolve();
+    });
+  });
+  await client.subscribeAsync('t/#', { qos: 1 });
+  await both;
+  // One that expired would have come with those.
+  await client.endAsync();
+  expect([...found]).toEqual([
+    ['t/1970', 60],
+    ['t/last', undefined],
+  ]);
 });
