@@ -41,6 +41,8 @@ export const MQTT_SUBSCRIPTIONS_MAX = 100_000;
 export const MQTT_SESSIONS_MAX = 100_000;
 /** Retained messages: topics and payloads in memory, all together. */
 export const MQTT_RETAINED_MAX_BYTES = 8 * MiB;
+/** Wills of connected clients: topics and payloads in memory; a CONNECT with one more is refused. */
+export const MQTT_WILLS_MAX_BYTES = 4 * MiB;
 /** Sessions that read their backlog from the log at the same time, and how much one of them reads in a step. */
 export const MQTT_CATCH_UP_READERS_MAX = 8;
 export const MQTT_CATCH_UP_READ_BYTES = 64 * KiB;

@@ -11,6 +11,7 @@ import {
   MQTT_CATCH_UP_READ_BYTES,
   MQTT_CATCH_UP_READERS_MAX,
   MQTT_RETAINED_MAX_BYTES,
+  MQTT_WILLS_MAX_BYTES,
   TAIL_CACHE_MAX_BYTES,
 } from '../limits.ts';
 import type { Config } from './config.ts';
@@ -40,8 +41,8 @@ export function memoryBudget({ settings, links }: Pick<Config, 'settings' | 'lin
     { what: 'max.connections', bytes: settings['max.connections'] * CONNECTION_BYTES },
     { what: 'consumer groups', bytes: GROUPS_TOTAL_MAX_BYTES },
     {
-      what: 'retained messages and MQTT catch-up',
-      bytes: MQTT_RETAINED_MAX_BYTES + MQTT_CATCH_UP_READERS_MAX * MQTT_CATCH_UP_READ_BYTES,
+      what: 'retained messages, wills and MQTT catch-up',
+      bytes: MQTT_RETAINED_MAX_BYTES + MQTT_WILLS_MAX_BYTES + MQTT_CATCH_UP_READERS_MAX * MQTT_CATCH_UP_READ_BYTES,
     },
     { what: 'mqtt.max.connections', bytes: settings['mqtt.max.connections'] * CONNECTION_BYTES },
   ];

@@ -11,6 +11,7 @@ import type { Publisher } from './publisher.ts';
 import type { RetainedMessages } from './retained.ts';
 import type { Sessions } from './sessions.ts';
 import type { Subscriptions } from './subscriptions.ts';
+import type { Wills } from './wills.ts';
 
 export interface MqttSettings {
   readonly maxPacketBytes: number;
@@ -34,6 +35,7 @@ export interface MqttContext {
   readonly retained: RetainedMessages;
   readonly sessions: Sessions;
   readonly subscriptions: Subscriptions;
+  readonly wills: Wills;
   readonly fanOut: FanOut;
   /** Coarse monotonic time, milliseconds, moved on once a second: what the hot path stamps with. */
   readonly tick: { now: number };

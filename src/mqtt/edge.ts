@@ -2,6 +2,7 @@
 import type { AddressInfo } from 'node:net';
 import type { TlsOptions } from 'node:tls';
 import { delay, type Env, type Timer } from '../env.ts';
+import { asHeadwaterError } from '../errors.ts';
 import {
   MQTT_CONNECTIONS_MAX,
   MQTT_PACKET_MAX_BYTES,
@@ -23,12 +24,12 @@ import type { DeliveryContext } from './delivery.ts';
 import { SharedEncodings } from './encodings.ts';
 import { FanOut } from './fan-out.ts';
 import { type Accepted, Listener, type MqttListenerOptions } from './listener.ts';
-import type { AgeOf } from './message.ts';
+import type { AgeOf, Message } from './message.ts';
 import { Flusher } from './output.ts';
 import { Publisher } from './publisher.ts';
 import { RetainedMessages } from './retained.ts';
 import { type RouteOptions, RouteTable } from './routes.ts';
-import { NEVER, type PendingWill } from './session.ts';
+import { NEVER } from './session.ts';
 import { SessionStore } from './session-store.ts';
 import { Sessions } from './sessions.ts';
 import { SubscriptionIndex } from './subscription-index.ts';
@@ -36,6 +37,7 @@ import { Subscriptions } from './subscriptions.ts';
 import { SysTopics } from './sys.ts';
 import { TopicCache } from './topic-cache.ts';
 import { parseSubscription } from './topic-filter.ts';
+import { Wills } from './wills.ts';
 
 export interface MqttEdgeOptions {
   readonly listeners: readonly MqttListenerOptions[];
@@ -49,6 +51,7 @@ export interface MqttEdgeOptions {
   /** Seconds; default: no limit. */
   readonly maxSessionExpiry?: number;
   readonly retainedMaxBytes?: number;
+  readonly willsMaxBytes?: number;
   /** For $SYS/broker/version. */
   readonly version?: string;
 }
@@ -95,6 +98,7 @@ export class MqttEdge {
   readonly #retained: RetainedMessages;
   readonly #publisher: Publisher;
   readonly #subscriptions: Subscriptions;
+  readonly #wills: Wills;
   readonly #sessions: Sessions;
   readonly #sys: SysTopics;
   readonly #context: MqttContext;
@@ -131,6 +135,11 @@ export class MqttEdge {
     this.#publisher = new Publisher({ log, topics, fanOut, retained, clock, counters });
     this.#subscriptions = new Subscriptions(this.#index, delivery, fanOut, meta);
     const subscriptions = this.#subscriptions;
+    this.#wills = new Wills(
+      { clock, meta, logger, publish: (clientId, message, done) => this.#publishWill(clientId, message, done) },
+      options.willsMaxBytes,
+    );
+    const wills = this.#wills;
     this.#sessions = new Sessions({
       clock,
       ageOf,
@@ -140,7 +149,7 @@ export class MqttEdge {
       delivery,
       counters,
       logger,
-      publishWill: (clientId, will) => this.#publishWill(clientId, will),
+      wills,
     });
     this.#sys = new SysTopics(() => this.#figures(), topics, fanOut, retained, this.#index, clock);
     const settings: MqttSettings = {
@@ -162,6 +171,7 @@ export class MqttEdge {
       retained,
       sessions: this.#sessions,
       subscriptions,
+      wills,
       fanOut,
       tick: { now: clock.monotonic() },
       stopping: () => this.#state !== 'running',
@@ -181,6 +191,7 @@ export class MqttEdge {
     metrics.gauge('headwater_mqtt_subscriptions', 'Subscriptions of connected sessions.', () => this.#index.size);
     metrics.gauge('headwater_mqtt_retained_messages', 'Retained messages.', () => this.#retained.size);
     metrics.gauge('headwater_mqtt_retained_bytes', 'Memory taken by retained messages.', () => this.#retained.bytes);
+    metrics.gauge('headwater_mqtt_wills', 'Wills kept in the store.', () => this.#wills.size);
     metrics.gauge('headwater_mqtt_catching_up', 'Subscribers that read their backlog now.', () => this.#catchUp.size);
   }
 
@@ -216,6 +227,8 @@ export class MqttEdge {
     await this.#sessions.load();
     await this.#subscriptions.load((text) => parseSubscription(text).levels);
     this.#state = 'running';
+    // Before anybody can connect again.
+    await this.#wills.load();
     for (const options of this.#options.listeners) {
       const onAccepted = (accepted: Accepted) => this.#accept(accepted);
       const listener = new Listener(options, env.net, this.#context.settings.maxPacketBytes, onAccepted);
@@ -291,15 +304,16 @@ export class MqttEdge {
     this.#sessions.tick();
   }
 
-  #publishWill(clientId: string, will: PendingWill): void {
+  #publishWill(clientId: string, message: Message, done: (error: Error | null) => void): void {
+    const settle = (error: Error | null) => {
+      if (error !== null) this.#deps.logger.warn({ clientId, why: error.message }, 'a will could not be published');
+      done(error);
+    };
     try {
-      const { message } = will;
       const publication = this.#publisher.prepare(message.topic, message, clientId, 0, false, null);
-      this.#publisher.submit(publication, (_, error) => {
-        if (error !== null) this.#deps.logger.warn({ clientId, why: error.message }, 'a will could not be stored');
-      });
+      this.#publisher.submit(publication, (_, error) => settle(error));
     } catch (error) {
-      this.#deps.logger.warn({ clientId, error }, 'a will could not be published');
+      settle(asHeadwaterError(error));
     }
   }
 

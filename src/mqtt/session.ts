@@ -2,8 +2,8 @@
 import type { Connection } from './connection.ts';
 import { Delivery, type DeliveryContext, type DeliveryOwner } from './delivery.ts';
 import type { Feed } from './feed.ts';
-import type { Message } from './message.ts';
 import type { Subscription } from './subscription-index.ts';
+import type { PendingWill } from './wills.ts';
 
 /** Session Expiry Interval that means never. */
 export const NEVER = 0xffffffff;
@@ -22,12 +22,6 @@ export interface Inbound {
   pending: boolean;
   /** Called when the pending append succeeded: the client asked again on a newer connection. */
   onReceived: (() => void) | null;
-}
-
-export interface PendingWill {
-  readonly message: Message;
-  /** Will Delay Interval, seconds. */
-  readonly delay: number;
 }
 
 export interface SessionSaver {

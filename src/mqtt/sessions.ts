@@ -12,9 +12,10 @@ import type { MqttCounters } from './counters.ts';
 import type { DeliveryContext } from './delivery.ts';
 import type { AgeOf } from './message.ts';
 import { readRecords } from './read-records.ts';
-import { NEVER, type PendingWill, Session } from './session.ts';
+import { NEVER, Session } from './session.ts';
 import { type SessionStore, sleepLeft } from './session-store.ts';
 import type { Subscriptions } from './subscriptions.ts';
+import type { PendingWill, Wills } from './wills.ts';
 
 /** An intent is resolved by reading at most this many times from where its record would be. */
 const INTENT_READS_MAX = 64;
@@ -28,7 +29,7 @@ export interface SessionsDependencies {
   readonly delivery: DeliveryContext;
   readonly counters: MqttCounters;
   readonly logger: Logger;
-  readonly publishWill: (clientId: string, will: PendingWill) => void;
+  readonly wills: Wills;
 }
 
 export interface OpenedSession {
@@ -42,7 +43,6 @@ export class Sessions {
   /** Client id to the monotonic time of its end. */
   readonly #sleeping = new Map<string, number>();
   readonly #locks = new Map<string, Promise<unknown>>();
-  readonly #wills = new Map<string, { will: PendingWill; dueAt: number }>();
 
   constructor(deps: SessionsDependencies) {
     this.#deps = deps;
@@ -83,7 +83,13 @@ export class Sessions {
   }
 
   /** Finds or makes the session of a CONNECT and gives it to the connection. An older connection of it is closed. */
-  open(connection: Connection, clientId: string, clean: boolean, expirySeconds: number): Promise<OpenedSession> {
+  open(
+    connection: Connection,
+    clientId: string,
+    clean: boolean,
+    expirySeconds: number,
+    will: PendingWill | null,
+  ): Promise<OpenedSession> {
     return this.#locked(clientId, async () => {
       // Nothing may be awaited between taking a session over and connecting its subscriptions again: no commit is missed.
       const taken = this.#takeOver(clientId, clean);
@@ -98,20 +104,32 @@ export class Sessions {
       this.#active.set(clientId, session);
       session.connection = connection;
       session.expirySeconds = expirySeconds;
-      if (present) {
-        this.#wills.delete(clientId); // [MQTT-3.1.3-9]
-        for (const subscription of session.subscriptions.values())
-          this.#deps.subscriptions.connect(session, subscription);
-        await this.#resolveIntents(session);
+      const willKept = this.#deps.wills.connected(clientId, will);
+      try {
+        await this.#resume(session, present);
+      } catch (error) {
+        // CONNECT is refused.
+        this.#deps.wills.discard(clientId);
+        throw error;
       }
-      if (session.persistent) await this.#deps.store.saveInfo(session, true);
-      else if (session.stored) {
-        // It ends with this connection now, after a crash too.
-        await this.#deps.store.remove(clientId);
-        session.stored = false;
-      }
+      await willKept;
+      session.will = will;
       return { session, present };
     });
+  }
+
+  async #resume(session: Session, present: boolean): Promise<void> {
+    const { subscriptions, store } = this.#deps;
+    if (present) {
+      for (const subscription of session.subscriptions.values()) subscriptions.connect(session, subscription);
+      await this.#resolveIntents(session);
+    }
+    if (session.persistent) await store.saveInfo(session, true);
+    else if (session.stored) {
+      // It ends with this connection now, after a crash too.
+      await store.remove(session.clientId);
+      session.stored = false;
+    }
   }
 
   /** The session, when it goes on; true: it ended; false: nobody was connected. */
@@ -126,7 +144,7 @@ export class Sessions {
     this.#deps.subscriptions.disconnectAll(old, false);
     connection?.takenOver(); // [MQTT-3.1.4-3]
     const resumes = !clean && old.persistent;
-    if (will !== null && (!resumes || will.delay === 0)) this.#deps.publishWill(clientId, will);
+    if (will !== null && (!resumes || will.delay === 0)) this.#deps.wills.publish(clientId, will);
     if (resumes) return old;
     this.#active.delete(clientId);
     old.ended = true;
@@ -157,11 +175,9 @@ export class Sessions {
     const { will, clientId } = session;
     session.connection = null;
     session.will = null;
-    if (sendWill && will !== null) {
-      const delay = Math.min(will.delay, session.expirySeconds);
-      if (delay === 0) this.#deps.publishWill(clientId, will);
-      else this.#wills.set(clientId, { will, dueAt: this.#deps.clock.monotonic() + delay * 1000 });
-    }
+    const { wills } = this.#deps;
+    if (!sendWill) wills.discard(clientId);
+    else if (will !== null) wills.ended(clientId, will, Math.min(will.delay, session.expirySeconds));
     this.#leave(session);
   }
 
@@ -198,9 +214,7 @@ export class Sessions {
     await this.#deps.store.remove(clientId);
     this.#sleeping.delete(clientId);
     this.#deps.subscriptions.forgetSleeper(clientId);
-    const pending = this.#wills.get(clientId);
-    this.#wills.delete(clientId);
-    if (pending !== undefined) this.#deps.publishWill(clientId, pending.will);
+    this.#deps.wills.sessionEnded(clientId);
   }
 
   /** Both parts: a subscription without a position would be read from the start of the log after a crash. */
@@ -215,11 +229,7 @@ export class Sessions {
   /** Wills that are due, sessions that expired. Called about once a second. */
   tick(): void {
     const now = this.#deps.clock.monotonic();
-    for (const [clientId, { will, dueAt }] of this.#wills) {
-      if (dueAt > now) continue;
-      this.#wills.delete(clientId);
-      this.#deps.publishWill(clientId, will);
-    }
+    this.#deps.wills.tick(now);
     for (const [clientId, deadline] of this.#sleeping) {
       if (deadline > now) continue;
       this.#locked(clientId, async () => {
@@ -246,6 +256,7 @@ export class Sessions {
   /** When what is being opened, stored or ended now is done. */
   async settled(): Promise<void> {
     while (this.#locks.size > 0) await Promise.allSettled(this.#locks.values());
+    await this.#deps.wills.settled();
   }
 
   /**

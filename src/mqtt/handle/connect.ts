@@ -7,8 +7,9 @@ import { NO_PROPERTIES, type Properties } from '../../wire/mqtt/properties.ts';
 import { MqttError, REASON } from '../../wire/mqtt/reason.ts';
 import type { Connection } from '../connection.ts';
 import { EMPTY, forwarded } from '../message.ts';
-import { NEVER, type PendingWill, type Session } from '../session.ts';
+import { NEVER, type Session } from '../session.ts';
 import { parseTopicName } from '../topic-filter.ts';
+import type { PendingWill } from '../wills.ts';
 
 interface Attempt {
   readonly connection: Connection;
@@ -29,8 +30,8 @@ const steps: readonly Step[] = [
   refuseExtendedAuthentication,
   chooseClientId,
   authenticate,
-  checkWill,
   negotiate,
+  checkWill,
   openSession,
   answer,
   deliver,
@@ -94,8 +95,11 @@ function checkWill(attempt: Attempt): void {
       timestamp: 0,
       publisher: clientId,
     },
-    delay: will.properties.willDelayInterval ?? 0,
+    delay: Math.min(will.properties.willDelayInterval ?? 0, attempt.expirySeconds),
   };
+  if (!context.wills.fits(clientId, attempt.will)) {
+    throw new MqttError(REASON.QUOTA_EXCEEDED, 'no room for another will');
+  }
 }
 
 function negotiate(attempt: Attempt): void {
@@ -124,8 +128,8 @@ async function openSession(attempt: Attempt): Promise<void> {
     clientId,
     packet.clean,
     attempt.expirySeconds,
+    attempt.will,
   );
-  session.will = attempt.will;
   attempt.session = session;
   attempt.present = present;
   connection.session = session;
