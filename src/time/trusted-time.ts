@@ -91,12 +91,17 @@ export class TrustedTime {
       if (stored.bootId === this.#bootId) {
         this.#floor += Math.max(0, machine.uptime() - stored.uptime);
         this.#believed = this.#floor - clock.monotonic();
+        const by = clock.now() - this.#floor;
+        if (by > STEP_TOLERANCE_MS) {
+          const step = { wall: this.#floor, by, ranFor: machine.uptime(), bootId: this.#bootId };
+          this.#spans = spansAfter(this.#spans, step);
+        }
       }
     }
     this.#meta = meta;
     this.#askAt = clock.monotonic();
     this.#look();
-    if (!this.trusted) {
+    if (this.#state === 'unknown') {
       const facts = { now: iso(clock.now()), floor: this.#floor === null ? null : iso(this.#floor) };
       logger.warn(facts, 'the clock is not believed yet: nothing is deleted for its age');
     }

@@ -293,6 +293,17 @@ describe('what was written before the clock was stepped forward', () => {
     expect(pi.time.writtenAt(TODAY - DAY)).toBe(TODAY - DAY);
   });
 
+  it('while the broker was stopped, too', async () => {
+    await pi.boot(TODAY);
+    await pi.clock.advance(HOUR);
+    await pi.stop(HOUR);
+    await pi.start(TODAY + 2 * HOUR + 10 * DAY);
+    expect(pi.time.ageOf(TODAY)).toBe(2 * HOUR);
+    await pi.stop();
+    await pi.start(TODAY + 2 * HOUR + 10 * DAY);
+    expect(pi.time.ageOf(TODAY)).toBe(2 * HOUR);
+  });
+
   it('is no matter of a machine that slept', async () => {
     await pi.boot(TODAY);
     const asleep = 3 * DAY;
