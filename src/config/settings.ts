@@ -119,7 +119,7 @@ export const SETTINGS = [
     max: MAX,
     default: -1,
     runtime: false,
-    doc: "The share of the disk that all topics together may use; above it the oldest records give way, low priorities first. -1: up to the disk's reserve.",
+    doc: 'The share of the disk that all topics together may use; above it the oldest records give way, low priorities first. -1: until the disk is low (`disk.low.bytes`).',
   },
   {
     name: 'log.segment.bytes',

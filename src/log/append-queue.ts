@@ -259,6 +259,7 @@ export class AppendQueue {
   }
 
   #reject(parts: readonly Part[], error: HeadwaterError): void {
+    if (parts.length === 0) return;
     this.#options.logger.error({ code: error.code, error }, `records could not be stored: ${error.message}`);
     for (const part of parts) part.target.rejected(part.groups, error);
   }

@@ -59,6 +59,7 @@ export class DiskLadder {
   #freeBytes = 0;
   #reserved = 0;
   #reserveFailed = false;
+  #lookFailed = false;
   /** Bytes that may still be written before the next look. */
   #allowance = Number.POSITIVE_INFINITY;
   /** The allowance at which the next look is due early. */
@@ -141,7 +142,13 @@ export class DiskLadder {
   look(): Promise<void> {
     if (this.#closed || this.#help === null) return Promise.resolve();
     this.#looking ??= this.#look(this.#help)
-      .catch((error: unknown) => this.#parts.logger.warn({ error }, 'the free space could not be read'))
+      .then(() => {
+        this.#lookFailed = false;
+      })
+      .catch((error: unknown) => {
+        if (!this.#lookFailed) this.#parts.logger.warn({ error }, 'the free space could not be read');
+        this.#lookFailed = true;
+      })
       .finally(() => {
         this.#looking = null;
         if (this.#metFull && !this.#closed) void this.look();

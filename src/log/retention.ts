@@ -212,7 +212,9 @@ export class Retention {
 
   async #saveStarts(): Promise<void> {
     if (this.#unsaved.size === 0) return;
-    const [partitions, losses] = [[...this.#unsaved], this.#unsavedLosses.splice(0)];
+    const present = new Set(this.#parts.partitions());
+    const partitions = [...this.#unsaved].filter((partition) => present.has(partition));
+    const losses = this.#unsavedLosses.splice(0);
     this.#unsaved.clear();
     try {
       const rows = partitions.map((partition) => this.#parts.partitionStore.rowOperation(partition));

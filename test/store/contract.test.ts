@@ -163,6 +163,22 @@ for (const [kind, place] of [
       await database.close();
     });
 
+    it('holds a reserve of the size that was asked for last, over a restart too', async () => {
+      const { store, again: reopen } = await openStore();
+      expect(await store.reserved()).toBe(0);
+      await store.reserve(0);
+      for (const size of [300_001, 300_001, 1_000, 600_000]) {
+        await store.reserve(size);
+        expect(await store.reserved()).toBe(size);
+      }
+      expect(await store.list()).toEqual([]);
+      await store.close();
+      const again = await reopen();
+      expect(await again.reserved()).toBe(600_000);
+      await again.reserve(0);
+      expect(await again.reserved()).toBe(0);
+    });
+
     it('lets the metadata store share commits and see its own order', async () => {
       const { store } = await openStore();
       const open = () => store.open('meta', {});
