@@ -144,7 +144,8 @@ export class Sessions {
     this.#deps.subscriptions.disconnectAll(old, false);
     connection?.takenOver(); // [MQTT-3.1.4-3]
     const resumes = !clean && old.persistent;
-    if (will !== null && (!resumes || will.delay === 0)) this.#deps.wills.publish(clientId, will);
+    // When it resumes, its CONNECT takes a delayed will away, unless it fails.
+    if (will !== null) this.#deps.wills.ended(clientId, will, resumes ? will.delay : 0);
     if (resumes) return old;
     this.#active.delete(clientId);
     old.ended = true;

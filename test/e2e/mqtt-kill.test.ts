@@ -23,6 +23,32 @@ function session(broker: TestBroker, version: 4 | 5, clientId: string): MqttClie
   return client;
 }
 
+it('the will of a client that was connected when the broker died is published at the next start, once', async () => {
+  const broker = await TestBroker.start({ brokerId: 'edge' });
+  const watcher = session(broker, 5, 'watcher');
+  const received: string[] = [];
+  watcher.on('message', (_, payload) => received.push(String(payload)));
+  await watcher.subscribeAsync('wills', { qos: 2 });
+  const device = connect(broker.mqttUrl, {
+    clientId: 'device',
+    reconnectPeriod: 0,
+    will: { topic: 'wills', payload: Buffer.from('gone'), qos: 2, retain: false },
+  });
+  device.on('error', () => {});
+  await eventually('the device', 20_000, () => device.connected);
+  await broker.kill();
+  await broker.start();
+  await eventually('the will', 20_000, () => received.length > 0);
+  await broker.kill();
+  await broker.start();
+  await eventually('the watcher', 20_000, () => watcher.connected);
+  await watcher.publishAsync('wills', 'end', { qos: 2 });
+  await eventually('the end', 20_000, () => received.includes('end'));
+  expect(received).toEqual(['gone', 'end']);
+  await watcher.endAsync(true);
+  await device.endAsync(true);
+});
+
 describe.each([4, 5] as const)('kill -9 of the broker, protocol level %i', (version) => {
   it('a QoS 2 publisher and a persistent QoS 2 subscriber: every message exactly once, in order', async () => {
     const broker = await TestBroker.start({ brokerId: 'edge' });
