@@ -144,6 +144,7 @@ export class Simulation {
           sliceBytes: 12_000,
           retentionSchedule: null,
           retentionTotalBytes: 150_000,
+          disk: { lowBytes: 20_000, reserveBytes: 3_000, policy: () => 'reject' },
         },
       }),
     );
