@@ -100,6 +100,8 @@ export class Broker {
       logger,
       source: settings['time.source'],
     });
+    const trustedNow = () => time.trustedNow();
+    const writtenAt = (timestamp: number) => time.writtenAt(timestamp);
     const store = await openLevelStore(settings['data.dir']);
     this.#started('store', () => store.close());
     const log = await openLog({
@@ -116,7 +118,7 @@ export class Broker {
           retentionTotalBytes: settings['log.retention.total.bytes'],
         }),
         timeTrusted: () => time.check(),
-        writtenAt: (timestamp) => time.writtenAt(timestamp),
+        writtenAt,
         disk: {
           lowBytes: settings['disk.low.bytes'],
           reserveBytes: settings['disk.reserve.bytes'],
@@ -132,10 +134,10 @@ export class Broker {
     await this.#declare();
 
     const parts = { meta: log.meta, log, env, metrics, logger };
-    const trustedNow = () => time.trustedNow();
     const groups = new GroupCoordinator({
       ...parts,
       trustedNow,
+      writtenAt,
       settings: {
         initialRebalanceDelayMs: settings['group.initial.rebalance.delay.ms'],
         minSessionTimeoutMs: settings['group.min.session.timeout.ms'],
@@ -148,6 +150,7 @@ export class Broker {
     const transactions = new TransactionCoordinator({
       ...parts,
       trustedNow,
+      writtenAt,
       offsets: groups.offsets,
       settings: {
         maxTimeoutMs: settings['transaction.max.timeout.ms'],

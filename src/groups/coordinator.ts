@@ -48,6 +48,8 @@ export interface GroupCoordinatorParts {
   readonly logger: Logger;
   /** Wall clock in milliseconds, or null while it is not to be trusted (DESIGN 8). Default: always trusted. */
   readonly trustedNow?: () => number | null;
+  /** When what the clock stamped was written, ms, where the clock was wrong; null: nobody knows. Default: the stamp. */
+  readonly writtenAt?: (timestamp: number) => number | null;
   readonly settings?: Partial<GroupSettings>;
 }
 
@@ -131,6 +133,7 @@ export class GroupCoordinator {
       log: parts.log,
       metrics,
       trustedNow: () => this.#trustedNow(),
+      writtenAt: parts.writtenAt ?? ((timestamp) => timestamp),
       retentionMs: this.#settings.offsetsRetentionMs,
     });
   }

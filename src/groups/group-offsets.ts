@@ -46,6 +46,8 @@ export interface GroupOffsetsParts {
   readonly log: Log;
   readonly metrics: Metrics;
   trustedNow(): number | null;
+  /** When what was stamped so was written, ms; null: nobody knows. */
+  writtenAt(timestamp: number): number | null;
   readonly retentionMs: number;
 }
 
@@ -358,7 +360,7 @@ export class GroupOffsets {
       });
       return;
     }
-    const old = expiredOffsets(group, offsets, now, this.#parts.retentionMs);
+    const old = expiredOffsets(group, offsets, now, this.#parts.retentionMs, this.#parts.writtenAt);
     this.#forget(cell, old, (failed) => {
       if (failed) return;
       this.#expired.value += old.length;

@@ -127,20 +127,31 @@ export class OffsetTable {
 /**
  * Which offsets retention may forget at `now` (trusted milliseconds since 1970). Counted from when the group became
  * empty; for a group without members ever, from each commit; for a group at work only topics it no longer subscribes to
- * (KIP-211). What was stamped by an untrusted clock never counts as old: the caller stamps it anew first.
+ * (KIP-211). What was stamped by an untrusted clock never counts as old: the caller stamps it anew first. `writtenAt`
+ * corrects what a wrong clock stamped; null: nobody knows, and it is not old.
  */
-export function expiredOffsets(group: Group, offsets: OffsetTable, now: number, retentionMs: number): OffsetEntry[] {
+export function expiredOffsets(
+  group: Group,
+  offsets: OffsetTable,
+  now: number,
+  retentionMs: number,
+  writtenAt: (timestamp: number) => number | null,
+): OffsetEntry[] {
+  const lasted = (since: number, ms: number): boolean => {
+    const written = writtenAt(since);
+    return written !== null && now - written >= ms;
+  };
   const subscribed = group.state === 'Stable' ? subscribedTopics(group) : null;
   const isOld = ({ topic, partition, value }: OffsetEntry): boolean => {
     if (value.committedAt < 0 || offsets.isUnstable(topic, partition)) return false;
     if (group.protocolType === null) {
-      return value.expiresAt >= 0 ? value.expiresAt <= now : now - value.committedAt >= retentionMs;
+      return lasted(value.committedAt, value.expiresAt >= 0 ? value.expiresAt - value.committedAt : retentionMs);
     }
     if (group.state === 'Empty') {
-      if (value.expiresAt >= 0) return value.expiresAt <= now;
-      return group.stateAt >= 0 && now - Math.max(group.stateAt, value.committedAt) >= retentionMs;
+      if (value.expiresAt >= 0) return lasted(value.committedAt, value.expiresAt - value.committedAt);
+      return group.stateAt >= 0 && lasted(group.stateAt, retentionMs) && lasted(value.committedAt, retentionMs);
     }
-    return subscribed !== null && !subscribed.has(topic) && now - value.committedAt >= retentionMs;
+    return subscribed !== null && !subscribed.has(topic) && lasted(value.committedAt, retentionMs);
   };
   return [...offsets.entries()].filter(isOld);
 }

@@ -58,6 +58,8 @@ export interface TransactionCoordinatorParts {
   readonly offsets: TransactionalOffsets;
   /** Wall clock in milliseconds, or null while it is not to be trusted (DESIGN 8). Default: always trusted. */
   readonly trustedNow?: () => number | null;
+  /** When what the clock stamped was written, ms, where the clock was wrong; null: nobody knows. Default: the stamp. */
+  readonly writtenAt?: (timestamp: number) => number | null;
   readonly settings?: Partial<TransactionSettings>;
 }
 
@@ -368,7 +370,9 @@ export class TransactionCoordinator {
       await this.#decide(entry, { next: { ...value, updatedAt: now } });
       return;
     }
-    if (now - value.updatedAt < this.#settings.idExpirationMs) return;
+    const { writtenAt } = this.#parts;
+    const written = writtenAt === undefined ? value.updatedAt : writtenAt(value.updatedAt);
+    if (written === null || now - written < this.#settings.idExpirationMs) return;
     nextTxnState(value.state, 'expire');
     try {
       await this.#parts.meta.write([{ key: transactionKey(entry.id), value: null }]);

@@ -47,6 +47,8 @@ export class Bench {
   readonly topics = new Topics();
   readonly settings: Partial<GroupSettings>;
   trusted = true;
+  /** By how much the clock was early until it was stepped, ms. */
+  early = 0;
   meta!: GroupCommitMetaStore;
   coordinator!: GroupCoordinator;
   #starts = 0;
@@ -68,6 +70,7 @@ export class Bench {
       metrics: new Metrics(),
       logger: silentLogger,
       trustedNow: () => (this.trusted ? this.clock.now() : null),
+      writtenAt: (timestamp) => timestamp + this.early,
       settings: this.settings,
     });
     await this.coordinator.start();

@@ -272,6 +272,16 @@ describe('retention of offsets', () => {
     expect(committed('g')).toBe(-1);
   });
 
+  it('counts from the true time of a commit that a clock stamped which was then stepped by ten days', async () => {
+    await commit('g', entry(0, 1));
+    bench.early = 10 * DAY;
+    bench.clock.setWall(bench.clock.now() + bench.early);
+    await bench.clock.advance(7 * DAY - 10 * MINUTE);
+    expect(committed('g')).toBe(1);
+    await bench.clock.advance(20 * MINUTE);
+    expect(committed('g')).toBe(-1);
+  });
+
   it('spares what an open transaction is about to replace', async () => {
     await commit('g', entry(0, 1));
     await pending(7, entry(0, 2));

@@ -333,6 +333,15 @@ describe('what tools ask', () => {
 });
 
 describe('an idle transactional id', () => {
+  it('ages from when it was truly used, when the clock was stepped since', async () => {
+    await bench.producer('stepped');
+    bench.early = 10 * 86_400_000;
+    bench.clock.setWall(bench.clock.now() + bench.early);
+    await bench.clock.advance(3_600_000);
+    await bench.quiet();
+    expect(bench.transactions.describe('stepped').error).toBe(0);
+  });
+
   it('is forgotten after transactional.id.expiration.ms, only on trusted time', async () => {
     bench.trusted = false;
     await bench.producer('unstamped');

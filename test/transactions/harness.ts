@@ -21,6 +21,8 @@ export class TxnBench {
   readonly disk: MemoryDisk;
   readonly settings: Partial<TransactionSettings>;
   trusted = true;
+  /** By how much the clock was early until it was stepped, ms. */
+  early = 0;
   log!: HeadwaterLog;
   groups!: GroupCoordinator;
   transactions!: TransactionCoordinator;
@@ -44,6 +46,7 @@ export class TxnBench {
       ...parts,
       offsets: this.groups.offsets,
       trustedNow: () => (this.trusted ? this.clock.now() : null),
+      writtenAt: (timestamp) => timestamp + this.early,
       settings: this.settings,
     });
     await this.settled(this.groups.start());
