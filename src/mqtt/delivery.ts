@@ -48,6 +48,8 @@ export interface Outgoing {
   /** Where the record is; null for a message that is not in the log. */
   readonly feed: Feed | null;
   readonly offset: number;
+  /** Of a retained message: finds it again when its record is gone, or was never there. */
+  readonly retainedTopic: string | null;
   state: OutgoingState;
 }
 
@@ -57,6 +59,7 @@ export interface DeliveryContext {
   readonly catchUp: CatchUp;
   readonly counters: MqttCounters;
   readonly routes: RouteTable;
+  readonly retainedAt: (topic: string) => Message | null;
   /** Scratch for one message at a time. */
   readonly encodings: SharedEncodings;
 }
@@ -179,7 +182,8 @@ export class Delivery implements Target, CatchingUp {
       return;
     }
     const packetId = this.#freeId();
-    const outgoing: Outgoing = { packetId, qos, retain, feed, offset, state: 'sent' };
+    const retainedTopic = retained ? message.topic : null;
+    const outgoing: Outgoing = { packetId, qos, retain, feed, offset, retainedTopic, state: 'sent' };
     this.outgoing.set(packetId, outgoing);
     if (qos === 1 || !this.#owner.persistent) {
       link.output.writePublish(encoded, packetId, false);
@@ -466,9 +470,9 @@ export class Delivery implements Target, CatchingUp {
   }
 
   async #readOne(outgoing: Outgoing): Promise<Message | null> {
-    const { feed, offset } = outgoing;
-    if (feed === null || offset < feed.partition.logStartOffset) return null;
-    let message: Message | null = null;
+    const { feed, offset, retainedTopic } = outgoing;
+    let message: Message | null = retainedTopic === null ? null : this.#context.retainedAt(retainedTopic);
+    if (feed === null || offset < feed.partition.logStartOffset) return message;
     try {
       await readRecords(feed.partition, offset, offset + 1, 1, (at, record) => {
         if (at === offset) message = messageOf(record, feed.partition.topic.name, this.#context.routes);

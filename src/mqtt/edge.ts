@@ -128,7 +128,8 @@ export class MqttEdge {
     const fanOut = this.#fanOut;
     this.#catchUp = new CatchUp(logger);
     const encodings = new SharedEncodings();
-    const delivery: DeliveryContext = { clock, ageOf, catchUp: this.#catchUp, counters, routes, encodings };
+    const retainedAt = (topic: string) => this.#retained.matching([topic])[0]?.message ?? null;
+    const delivery: DeliveryContext = { clock, ageOf, catchUp: this.#catchUp, counters, routes, encodings, retainedAt };
     const retainedMax = options.retainedMaxBytes ?? MQTT_RETAINED_MAX_BYTES;
     this.#retained = new RetainedMessages(meta, fanOut, ageOf, retainedMax);
     const retained = this.#retained;

@@ -41,8 +41,8 @@ interface StoredState {
   readonly k?: number;
   /** Positions: where to read on. */
   readonly c: readonly Position[];
-  /** [packet id, qos, state, retain, ...position] */
-  readonly o: readonly [number, 1 | 2, OutgoingState, boolean, string, number, number][];
+  /** [packet id, qos, state, retain, ...position, MQTT topic of a retained message]; topic id '': not in the log. */
+  readonly o: readonly [number, 1 | 2, OutgoingState, boolean, string, number, number, string?][];
   /** [packet id, state, exchange, ...position] */
   readonly i: readonly [number, 'intending' | 'received', Uint8Array | null, string, number, number][];
 }
@@ -160,8 +160,11 @@ export class SessionStore implements SessionSaver {
     const at = (feed: Feed, offset: number): Position => [feed.partition.topic.id, feed.partition.index, offset];
     const outgoing: StoredState['o'][number][] = [];
     for (const one of delivery.outgoing.values()) {
-      if (one.feed === null) continue;
-      outgoing.push([one.packetId, one.qos, one.state, one.retain, ...at(one.feed, one.offset)]);
+      const { packetId, qos, state, retain, feed, offset, retainedTopic } = one;
+      if (feed === null && retainedTopic === null) continue;
+      const position: Position = feed === null ? ['', 0, -1] : at(feed, offset);
+      if (retainedTopic === null) outgoing.push([packetId, qos, state, retain, ...position]);
+      else outgoing.push([packetId, qos, state, retain, ...position, retainedTopic]);
     }
     const inbound: StoredState['i'][number][] = [];
     for (const [packetId, one] of session.inbound) {
@@ -214,9 +217,10 @@ export class SessionStore implements SessionSaver {
     // A partition made while the session slept: all of it is news.
     for (const feed of this.#feedsOf(session)) if (!lagging.has(feed)) lagging.set(feed, feed.partition.logStartOffset);
     if (lagging.size > 0) delivery.lagging = lagging;
-    for (const [packetId, qos, outgoingState, retain, topicId, partition, offset] of state.o) {
-      const feed = this.#fanOut.feedAt(topicId, partition);
-      delivery.outgoing.set(packetId, { packetId, qos, retain, feed, offset, state: outgoingState });
+    for (const [packetId, qos, outgoingState, retain, topicId, partition, offset, topic] of state.o) {
+      const feed = topicId === '' ? null : this.#fanOut.feedAt(topicId, partition);
+      const retainedTopic = topic ?? null;
+      delivery.outgoing.set(packetId, { packetId, qos, retain, feed, offset, retainedTopic, state: outgoingState });
     }
     for (const [packetId, inboundState, exchange, topicId, partition, from] of state.i) {
       const feed = this.#fanOut.feedAt(topicId, partition);
