@@ -5,18 +5,23 @@
  * Why not only resend and let upstream drop the copy (KIP-98)? It knows the last five batches of a producer, and forgets a
  * producer after a day (`producer.id.expiration.ms`): beyond that a resend would be stored twice. And a restored data
  * directory gives new records the sequences of old ones: a copy would be "recognised" that is none, and lost.
+ *
+ * A batch upstream may hold a run of ours (runs.ts): it is compared with as many of our batches as it has records.
  */
 import {
   addToSequence,
   baseOffsetOf,
   baseSequenceOf,
   baseTimestampOf,
+  lastOffsetDeltaOf,
   lastSequenceOf,
+  maxTimestampOf,
   nextOffsetOf,
   producerEpochOf,
   producerIdOf,
 } from '../wire/batch/record-batch.ts';
-import { sameRecords } from './outgoing.ts';
+import type { Forwarded } from './outgoing.ts';
+import { sameRun } from './runs.ts';
 
 const SEQUENCES = 2_147_483_648;
 /** Batches looked at from the end of the upstream partition backwards, one small fetch each. */
@@ -29,13 +34,6 @@ export interface UpstreamLog {
   range(): Promise<{ readonly start: number; readonly end: number }>;
   /** Whole batches, the first contains `offset`; at least one if there is one. */
   read(offset: number, maxBytes: number): Promise<readonly Uint8Array[]>;
-}
-
-/** A batch that goes upstream: as stored, and as it is sent. */
-export interface Forwarded {
-  readonly source: Uint8Array;
-  readonly batch: Uint8Array;
-  readonly count: number;
 }
 
 export interface EdgeLog {
@@ -107,6 +105,18 @@ async function* edgeBatches(edge: EdgeLog, from: number): AsyncGenerator<Forward
   }
 }
 
+/** Our batches from `offset` on that make up `count` records; null when some batch goes over it, or too few are there. */
+async function runOf(edge: EdgeLog, offset: number, count: number): Promise<readonly Forwarded[] | null> {
+  const run: Forwarded[] = [];
+  let records = 0;
+  for await (const mine of edgeBatches(edge, offset)) {
+    run.push(mine);
+    records += mine.count;
+    if (records >= count) return records === count ? run : null;
+  }
+  return null;
+}
+
 function isOurs(batch: Uint8Array, position: Position): boolean {
   return producerIdOf(batch) === position.producerId && producerEpochOf(batch) === position.producerEpoch;
 }
@@ -144,10 +154,17 @@ async function divergence(position: Position, edge: EdgeLog, upstream: UpstreamL
       offset = nextOffsetOf(mine.value.source);
       mine = await ours.next();
     }
-    if (mine.done || baseSequenceOf(theirs) !== sequence || !sameRecords(mine.value.batch, theirs)) break;
-    sequence = addToSequence(sequence, mine.value.count);
-    offset = nextOffsetOf(mine.value.source);
-    mine = await ours.next();
+    if (baseSequenceOf(theirs) !== sequence) break;
+    const run: Forwarded[] = [];
+    const count = lastOffsetDeltaOf(theirs) + 1;
+    let records = 0;
+    for (; !mine.done && records < count; mine = await ours.next()) {
+      run.push(mine.value);
+      records += mine.value.count;
+    }
+    if (records !== count || !sameRun(run, theirs)) break;
+    sequence = addToSequence(sequence, records);
+    offset = nextOffsetOf(run.at(-1)!.source);
   }
   await ours.return(undefined);
   return { kind: 'diverged', offset, sequence: offset % SEQUENCES, upstreamNext: end };
@@ -161,11 +178,18 @@ async function ahead(
   end: number,
 ): Promise<Located> {
   const due = addToSequence(lastSequenceOf(theirs), 1);
+  const count = lastOffsetDeltaOf(theirs) + 1;
   let sequence = position.sequence;
+  // The last ones read, as many as hold `count` records.
+  const run: Forwarded[] = [];
+  let records = 0;
   for await (const mine of edgeBatches(edge, Math.max(position.offset, edge.start))) {
     sequence = addToSequence(sequence, mine.count);
+    run.push(mine);
+    records += mine.count;
+    while (records - run[0]!.count >= count) records -= run.shift()!.count;
     if (sequenceDistance(due, sequence) > 0) continue;
-    if (sequence === due && sameRecords(mine.batch, theirs)) {
+    if (sequence === due && records === count && sameRun(run, theirs)) {
       return { kind: 'advanced', offset: nextOffsetOf(mine.source), sequence, upstreamNext: nextOffsetOf(theirs) };
     }
     break;
@@ -179,9 +203,14 @@ async function behind(position: Position, theirs: Uint8Array, edge: EdgeLog, end
   const offset = position.offset + sequenceDistance(sequence, position.sequence);
   const rewound: Located = { kind: 'rewound', offset, sequence, upstreamNext: nextOffsetOf(theirs) };
   if (offset <= edge.start) return rewound;
-  const { batches } = await edge.read(offset - 1, 1);
-  const [mine] = batches;
-  if (mine !== undefined && nextOffsetOf(mine.source) === offset && sameRecords(mine.batch, theirs)) return rewound;
+  const count = lastOffsetDeltaOf(theirs) + 1;
+  const run = await runOf(edge, Math.max(edge.start, offset - count), Math.min(count, offset - edge.start));
+  const last = run?.at(-1);
+  if (run !== null && last !== undefined && nextOffsetOf(last.source) === offset) {
+    // Of a run that retention cut here, the end is all there is to compare.
+    const cut = offset - count < edge.start;
+    if (cut ? maxTimestampOf(last.source) === maxTimestampOf(theirs) : sameRun(run, theirs)) return rewound;
+  }
   return { kind: 'diverged', offset: position.offset, sequence: position.offset % SEQUENCES, upstreamNext: end };
 }
 
@@ -208,11 +237,11 @@ export async function locate(position: Position, edge: EdgeLog, upstream: Upstre
 export async function locateFresh(edge: EdgeLog, upstream: UpstreamLog): Promise<Located> {
   const { start, end } = await upstream.range();
   for await (const theirs of backwards(upstream, start, end)) {
-    for (const candidate of [lastSequenceOf(theirs), await edge.offsetForTimestamp(baseTimestampOf(theirs))]) {
+    for (const candidate of [baseSequenceOf(theirs), await edge.offsetForTimestamp(baseTimestampOf(theirs))]) {
       if (candidate === null || candidate < edge.start || candidate >= edge.end) continue;
-      const [mine] = (await edge.read(candidate, 1)).batches;
-      if (mine === undefined || !sameRecords(mine.batch, theirs)) continue;
-      const offset = nextOffsetOf(mine.source);
+      const run = await runOf(edge, candidate, lastOffsetDeltaOf(theirs) + 1);
+      if (run === null || !sameRun(run, theirs)) continue;
+      const offset = nextOffsetOf(run.at(-1)!.source);
       return { kind: 'advanced', offset, sequence: offset % SEQUENCES, upstreamNext: end };
     }
   }

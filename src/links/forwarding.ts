@@ -8,8 +8,8 @@ import {
   nextOffsetOf,
   producerIdOf,
 } from '../wire/batch/record-batch.ts';
-import type { EdgeLog, Forwarded } from './evidence.ts';
-import { encodeAgain, needsEncoding } from './outgoing.ts';
+import type { EdgeLog } from './evidence.ts';
+import { encodeAgain, type Forwarded, needsEncoding } from './outgoing.ts';
 
 /** Whether the transaction that the batch belongs to was aborted. */
 export function isAborted(partition: Partition, batch: Uint8Array): boolean {

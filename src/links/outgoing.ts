@@ -25,11 +25,21 @@ import {
 import { RecordCursor } from '../wire/batch/record-cursor.ts';
 import { compressBatch, encodeBatch, type RecordInput } from '../wire/batch/record-encoder.ts';
 
+/** A batch that goes upstream: as stored, and as it is sent. */
+export interface Forwarded {
+  readonly source: Uint8Array;
+  readonly batch: Uint8Array;
+  /** Records that are sent. */
+  readonly count: number;
+}
+
 /** A batch on its way. Offsets are those of this broker. */
 export interface Outgoing {
   readonly baseOffset: number;
   /** The offset after the batch. */
   readonly nextOffset: number;
+  /** Several stored batches (runs.ts). */
+  readonly merged: boolean;
   readonly sequence: number;
   /** Records, as upstream counts sequences. */
   readonly count: number;
@@ -65,9 +75,13 @@ export async function encodeAgain(batch: Uint8Array): Promise<Uint8Array | null>
   return name === 'none' ? plain : compressBatch(plain, codec);
 }
 
-/** `source` is the stored batch (its offsets count), `batch` what is sent: the same unless it was encoded again. */
+/**
+ * `first` to `last` are the stored batches that go out as `batch` (their offsets count): one, which is the batch itself
+ * unless it was encoded again, or a run that was merged.
+ */
 export function toOutgoing(
-  source: Uint8Array,
+  first: Uint8Array,
+  last: Uint8Array,
   batch: Uint8Array,
   producer: ProducerIdentity,
   sequence: number,
@@ -83,13 +97,14 @@ export function toOutgoing(
   const records = batch.subarray(BATCH_HEADER_BYTES);
   writeInt32(header, 17, crc32c(records, 0, records.length, crc32c(header, 21, BATCH_HEADER_BYTES)));
   return {
-    baseOffset: baseOffsetOf(source),
-    nextOffset: nextOffsetOf(source),
+    baseOffset: baseOffsetOf(first),
+    nextOffset: nextOffsetOf(last),
+    merged: first !== last,
     sequence,
     count: lastOffsetDeltaOf(batch) + 1,
     chunks: [header, records],
     bytes: batch.length,
-    timestamp: maxTimestampOf(source),
+    timestamp: maxTimestampOf(first),
   };
 }
 

@@ -6,8 +6,11 @@
  *   resumes at or before what upstream has, never after.
  * - After a start, and after any batch that was not acknowledged (refused, or its connection lost), nothing is sent until upstream's own last
  *   batch of ours was read (evidence.ts): the position moves to exactly there, whatever upstream still remembers.
- * - A batch that failed is sent again with the same bytes and sequence, after all batches behind it were answered; those that
- *   were stored meanwhile are dropped by upstream as copies (at most five are ever on their way, as many as it knows).
+ * - A batch that failed is sent again under the same sequence, after all batches behind it were answered; those that were
+ *   stored meanwhile are dropped by upstream as copies (at most five are ever on their way, as many as it knows).
+ * - What goes out from an offset is a run of small batches merged or its first batch alone (runs.ts). If upstream has the
+ *   other one where evidence cannot see it yet (not committed there), it refuses the sequence, stores nothing, and the
+ *   next attempt is the other one: merged and alone take turns, and only when both were refused may another producer begin.
  */
 import type { Connection } from '../client/connection.ts';
 import { UpstreamError } from '../client/error.ts';
@@ -18,13 +21,13 @@ import { kafkaErrorName } from '../wire/kafka/errors.ts';
 import { backoffMs } from './backoff.ts';
 import type { Cursor } from './cursor.ts';
 import { classifyError } from './error-class.ts';
-import type { Forwarded } from './evidence.ts';
 import { decided, edgeLogOf, forwardable, sendableEnd } from './forwarding.ts';
 import type { LinkContext } from './link-context.ts';
 import { OldestRecord } from './oldest-record.ts';
-import { type Outgoing, toOutgoing } from './outgoing.ts';
+import type { Outgoing } from './outgoing.ts';
 import { mayMove, type PartitionState } from './partition-states.ts';
 import { takePosition } from './position.ts';
+import { Prepared } from './prepared.ts';
 import type { BatchResult, Sender, SendingPartition } from './sender.ts';
 import { hashedPartition } from './topic-selection.ts';
 import type { Leader } from './upstream.ts';
@@ -35,7 +38,8 @@ const IN_FLIGHT_MAX = 5;
 const KNOWN_FOR_MS = 10_000;
 /** A partition with less than this to send is at the end of its log. */
 const LIVE_BYTES = 128 * 1024;
-const READ_MIN_BYTES = 16 * 1024;
+/** A run and the batch behind it fit in one read: where the run ends is known when its first batch could go out. */
+const READ_MIN_BYTES = 32 * 1024;
 const READ_MAX_BYTES = 256 * 1024;
 
 type Failure =
@@ -51,13 +55,10 @@ export class PartitionLink implements SendingPartition {
   #state: PartitionState = 'idle';
   #cursor: Cursor | null = null;
   /** Read, in order, not sent yet. */
-  #prepared: Outgoing[] = [];
-  #preparedBytes = 0;
+  readonly #prepared = new Prepared();
   /** Sent, in order, not acknowledged yet. */
   #inFlight: Outgoing[] = [];
-  /** The offset and the sequence of what is read next. */
   #readOffset = 0;
-  #readSequence = 0;
   #reading = false;
   /** A read that was under way when the position changed is void. */
   #generation = 0;
@@ -66,6 +67,8 @@ export class PartitionLink implements SendingPartition {
   #acknowledgedAt: number | null = null;
   /** Times that upstream refused our sequence since the last acknowledgement. */
   #sequenceRefusals = 0;
+  /** Upstream's `max.message.bytes` is less than a run. */
+  #runsTooLarge = false;
   #failure: Failure | null = null;
   #attempts = 0;
   #sender: Sender | null = null;
@@ -210,7 +213,7 @@ export class PartitionLink implements SendingPartition {
     this.#acknowledgedAt = null;
     this.#generation++;
     this.#readOffset = this.#cursor!.offset;
-    this.#readSequence = this.#cursor!.sequence;
+    this.#prepared.begin(this.#cursor!);
     const sender = this.#context.senderOf(connection);
     this.#sender = sender;
     sender.attach(this);
@@ -254,7 +257,7 @@ export class PartitionLink implements SendingPartition {
       upstreamTopic: this.upstreamTopic,
       upstreamPartition: this.upstreamPartition,
       cursor: before,
-      refusedBefore: this.#sequenceRefusals > 1,
+      refusedBefore: this.#sequenceRefusals > 2,
     });
     if (this.#stopped) return;
     if (kind !== 'confirmed') {
@@ -301,7 +304,7 @@ export class PartitionLink implements SendingPartition {
     if (this.#state !== 'sending' || this.#reading || this.#readOffset >= end) return;
     const { live } = this;
     const readBytes = context.readBytes(READ_MIN_BYTES, READ_MAX_BYTES);
-    if (this.#preparedBytes >= readBytes || !context.maySend()) return;
+    if (this.#prepared.bytes >= readBytes || !context.maySend()) return;
     if (!context.memory.take(readBytes, live)) {
       context.memory.whenFree(live, this.priority, () => this.#fill());
       return;
@@ -323,7 +326,7 @@ export class PartitionLink implements SendingPartition {
       const { batches, nextOffset } = decided(this.partition, found);
       const forwarded = await forwardable(this.partition, batches);
       if (generation === this.#generation && this.#state === 'sending') {
-        bytes = this.#prepare(forwarded);
+        bytes = this.#prepared.add(forwarded);
         // An open transaction is next: only a change of the partition helps.
         stuck = nextOffset <= this.#readOffset && sendableEnd(this.partition, this.#replica !== null) === end;
         this.#readOffset = Math.max(nextOffset, this.#readOffset);
@@ -336,19 +339,6 @@ export class PartitionLink implements SendingPartition {
     this.#reading = false;
     if (this.#prepared.length > 0) this.#sender?.offer(this);
     if (!stuck) this.#fill();
-  }
-
-  #prepare(forwarded: readonly Forwarded[]): number {
-    const { producerId: id, producerEpoch: epoch } = this.#cursor!;
-    let bytes = 0;
-    for (const { source, batch } of forwarded) {
-      const outgoing = toOutgoing(source, batch, { id, epoch }, this.#readSequence);
-      this.#readSequence = addToSequence(this.#readSequence, outgoing.count);
-      this.#prepared.push(outgoing);
-      bytes += outgoing.bytes;
-    }
-    this.#preparedBytes += bytes;
-    return bytes;
   }
 
   /** Batches that are not for upstream move the position when nothing is due before them. */
@@ -367,7 +357,7 @@ export class PartitionLink implements SendingPartition {
 
   peek(): Outgoing | null {
     if (this.#state !== 'sending' || this.#inFlight.length >= this.#window()) return null;
-    return this.#prepared[0] ?? null;
+    return this.#prepared.first(!this.#runsTooLarge && this.#sequenceRefusals % 2 === 0);
   }
 
   /**
@@ -381,8 +371,8 @@ export class PartitionLink implements SendingPartition {
   }
 
   sent(): Outgoing {
-    const outgoing = this.#prepared.shift()!;
-    this.#preparedBytes -= outgoing.bytes;
+    const { outgoing, readBytes } = this.#prepared.take();
+    this.#context.memory.adjust(outgoing.bytes - readBytes);
     this.#inFlight.push(outgoing);
     if (outgoing.nextOffset <= this.#highestSent) this.#context.counters.resends.value += 1;
     else this.#highestSent = outgoing.nextOffset;
@@ -438,9 +428,7 @@ export class PartitionLink implements SendingPartition {
   #dropUnsent(): void {
     this.#generation++;
     this.#sender?.withdraw(this);
-    this.#context.memory.give(this.#preparedBytes);
-    this.#prepared = [];
-    this.#preparedBytes = 0;
+    this.#context.memory.give(this.#prepared.clear());
   }
 
   /** A batch failed: nothing more goes out; once all are answered the failure decides how to go on. */
@@ -471,8 +459,10 @@ export class PartitionLink implements SendingPartition {
     const kind = classifyError(code);
     this.#context.logger.warn({ partition: this.name, error: name, kind }, 'upstream refused a batch');
     if (kind === 'locate') this.#sequenceRefusals++;
+    const splits = kind === 'too-large' && failure.outgoing.merged;
+    if (splits) this.#runsTooLarge = true;
     if (kind === 'refresh') this.#context.upstream.invalidate(this.upstreamTopic);
-    this.#move(kind === 'blocked' || kind === 'too-large' ? 'blocked' : 'backing-off');
+    this.#move(kind === 'blocked' || (kind === 'too-large' && !splits) ? 'blocked' : 'backing-off');
   }
 
   // For people
@@ -480,8 +470,8 @@ export class PartitionLink implements SendingPartition {
   /** When the oldest record that is not upstream yet was written, milliseconds since 1970; null: none, or not known yet. */
   oldestTimestamp(): number | null {
     if (this.backlogRecords === 0) return null;
-    const head = this.#inFlight[0] ?? this.#prepared[0];
-    if (head !== undefined) return head.timestamp;
+    const timestamp = this.#inFlight[0]?.timestamp ?? this.#prepared.timestamp;
+    if (timestamp !== null) return timestamp;
     return this.#oldest.timestampAt(this.nextOffset);
   }
 }

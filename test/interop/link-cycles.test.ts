@@ -63,6 +63,11 @@ describe.each(KAFKA_VERSIONS.filter((version) => haveKafka(`a link to Apache Kaf
           }
           await pause(random() * 12);
         }
+        // Sometimes a backlog of single records, which goes up in runs: interrupted in the middle of them.
+        if (random() < 0.4) {
+          for (const partition of partitions) for (let singles = 0; singles < 500; singles++) edge.write(partition, 1);
+          await pause(random() * 12);
+        }
         const roll = random();
         if (roll < 0.4) {
           await edge.kill();

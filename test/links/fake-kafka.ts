@@ -7,6 +7,7 @@ import { createServer } from 'node:net';
 import { FrameReader } from '../../src/client/frames.ts';
 import {
   addToSequence,
+  baseOffsetOf,
   baseSequenceOf,
   lastOffsetDeltaOf,
   lastSequenceOf,
@@ -47,6 +48,9 @@ interface ProducerEntry {
 export class FakePartition {
   batches: Buffer[] = [];
   start = 0;
+  /** Batches at the end that are appended and not committed: nobody can read them. */
+  uncommitted = 0;
+  maxMessageBytes = 1_048_588;
   readonly producers = new Map<number, ProducerEntry>();
 
   get end(): number {
@@ -54,10 +58,18 @@ export class FakePartition {
     return last === undefined ? this.start : nextOffsetOf(last);
   }
 
+  get committed(): { readonly batches: readonly Buffer[]; readonly end: number } {
+    const batches = this.batches.slice(0, this.batches.length - this.uncommitted);
+    const last = batches.at(-1);
+    return { batches, end: last === undefined ? this.start : nextOffsetOf(last) };
+  }
+
   /** KIP-98 as today's Kafka does it: an error code and a base offset. */
   append(input: Uint8Array): { code: number; baseOffset: number } {
     const batch = Buffer.from(input);
     validateProducedBatch(batch);
+    new RecordCursor(batch).checkDense();
+    if (batch.length > this.maxMessageBytes) return { code: 10, baseOffset: -1 };
     const id = producerIdOf(batch);
     const first = baseSequenceOf(batch);
     const last = lastSequenceOf(batch);
@@ -69,7 +81,12 @@ export class FakePartition {
         if (epoch > entry.epoch && first !== 0) return { code: 45, baseOffset: -1 };
         if (epoch === entry.epoch) {
           const copy = entry.batches.find((one) => one.first === first && one.last === last);
-          if (copy !== undefined) return { code: 0, baseOffset: copy.baseOffset };
+          if (copy !== undefined) {
+            // With acks=all the answer waits until it is committed.
+            const behind = this.batches.filter((one) => baseOffsetOf(one) > copy.baseOffset).length;
+            this.uncommitted = Math.min(this.uncommitted, behind);
+            return { code: 0, baseOffset: copy.baseOffset };
+          }
           if (first !== addToSequence(entry.batches.at(-1)!.last, 1)) return { code: 45, baseOffset: -1 };
         }
       }
@@ -239,7 +256,8 @@ export class FakeKafka {
           topics: (body as RequestOf<typeof listOffsets>).topics.map(({ name, partitions }) => ({
             name,
             partitions: partitions.map(({ partitionIndex, timestamp }) => {
-              const { start, end } = this.partition(name, partitionIndex);
+              const { start, committed } = this.partition(name, partitionIndex);
+              const { end } = committed;
               return { partitionIndex, errorCode: 0, timestamp: -1, offset: timestamp === -2 ? start : end };
             }),
           })),
@@ -282,7 +300,8 @@ export class FakeKafka {
       responses: topics.map(({ topic, partitions }) => ({
         topic,
         partitions: partitions.map(({ partition: partitionIndex, fetchOffset, partitionMaxBytes }) => {
-          const { batches, start, end } = this.partition(topic, partitionIndex);
+          const { start, committed } = this.partition(topic, partitionIndex);
+          const { batches, end } = committed;
           const records: Buffer[] = [];
           let bytes = 0;
           for (const batch of batches) {

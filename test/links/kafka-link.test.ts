@@ -391,7 +391,7 @@ describe('trouble', () => {
     edge.write(partition!, 2);
     await edge.start();
     await edge.drained();
-    kafka.faults.push({ kind: 'code', code: 45 }, { kind: 'code', code: 45 });
+    for (let times = 0; times < 3; times++) kafka.faults.push({ kind: 'code', code: 45 });
     edge.write(partition!, 2);
     await edge.drained();
     expect(kafka.partition('edge.t').values()).toEqual(edge.written(partition!));
