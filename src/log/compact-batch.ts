@@ -8,9 +8,12 @@ import {
   attributesOf,
   BATCH_HEADER_BYTES,
   BATCH_LENGTH_END,
+  baseOffsetOf,
   CODEC_MASK,
   codecOf,
   hasLogAppendTime,
+  lastOffsetOf,
+  leaderEpochOf,
   patchCrc,
   writeInt16,
   writeInt32,
@@ -21,7 +24,7 @@ import { compressBatch } from '../wire/batch/record-encoder.ts';
 import { recordsOf } from './reader.ts';
 
 /** lastOffsetDelta is an int32. */
-export const EMPTY_SPAN_MAX = 2_147_483_647;
+const EMPTY_SPAN_MAX = 2_147_483_647;
 
 /** A batch of no records that covers [baseOffset, lastOffset]. No producer: its sequences are in the snapshots. */
 export function emptyBatch(baseOffset: number, lastOffset: number, leaderEpoch: number): Buffer {
@@ -64,4 +67,37 @@ export async function keepRecords(
   patchCrc(plain);
   const name = codecOf(batch);
   return name === 'none' ? plain : compressBatch(plain, await loadCodec(name, { compress: true }));
+}
+
+/** Gathers kept batches, and one empty batch for each stretch of offsets that nothing is left of. */
+export class CompactedBatches {
+  readonly batches: Uint8Array[] = [];
+  changed = false;
+  #empty: { readonly base: number; last: number; readonly epoch: number; readonly only: Uint8Array | null } | null =
+    null;
+
+  keep(batch: Uint8Array, changed: boolean): void {
+    this.flush();
+    this.batches.push(batch);
+    if (changed) this.changed = true;
+  }
+
+  /** Nothing is left of the batch; `wasEmpty`: and nothing was before. */
+  drop(batch: Uint8Array, wasEmpty: boolean): void {
+    const last = lastOffsetOf(batch);
+    if (!wasEmpty) this.changed = true;
+    if (this.#empty !== null && last - this.#empty.base <= EMPTY_SPAN_MAX) {
+      this.#empty = { ...this.#empty, last, only: null };
+      this.changed = true;
+      return;
+    }
+    this.flush();
+    this.#empty = { base: baseOffsetOf(batch), last, epoch: leaderEpochOf(batch), only: wasEmpty ? batch : null };
+  }
+
+  flush(): void {
+    const empty = this.#empty;
+    this.#empty = null;
+    if (empty !== null) this.batches.push(empty.only ?? emptyBatch(empty.base, empty.last, empty.epoch));
+  }
 }

@@ -21,14 +21,13 @@ import {
   isControl,
   isTransactional,
   lastOffsetOf,
-  leaderEpochOf,
   maxTimestampOf,
   producerIdOf,
   recordCountOf,
 } from '../wire/batch/record-batch.ts';
 import type { RecordCursor } from '../wire/batch/record-cursor.ts';
 import type { AppendQueue } from './append-queue.ts';
-import { EMPTY_SPAN_MAX, emptyBatch, keepRecords } from './compact-batch.ts';
+import { CompactedBatches, keepRecords } from './compact-batch.ts';
 import { type Cleanable, cleanable, dirtyShare, MIN_DIRTY_SHARE } from './compaction-choice.ts';
 import { KEY_MAP_BYTES_PER_KEY, KeyMap } from './key-map.ts';
 import type { LogPartition } from './partition.ts';
@@ -82,45 +81,9 @@ export interface CompactorParts {
   /** The chunk up to which all producer snapshots are durable. */
   readonly snapshotsThrough: () => number;
   readonly timeTrusted?: (() => boolean) | undefined;
+  /** When what has a timestamp was written, ms; null: nobody knows, and it counts as young. Default: the timestamp. */
+  readonly writtenAt?: ((timestamp: number) => number | null) | undefined;
   readonly mapBytes?: number | undefined;
-}
-
-interface Compacted {
-  readonly batches: readonly Uint8Array[];
-  readonly changed: boolean;
-}
-
-/** Gathers kept batches, and one empty batch for each stretch of offsets that nothing is left of. */
-class Output {
-  readonly batches: Uint8Array[] = [];
-  changed = false;
-  #empty: { readonly base: number; last: number; readonly epoch: number; readonly only: Uint8Array | null } | null =
-    null;
-
-  keep(batch: Uint8Array, changed: boolean): void {
-    this.flush();
-    this.batches.push(batch);
-    if (changed) this.changed = true;
-  }
-
-  /** Nothing is left of the batch; `wasEmpty`: and nothing was before. */
-  drop(batch: Uint8Array, wasEmpty: boolean): void {
-    const last = lastOffsetOf(batch);
-    if (!wasEmpty) this.changed = true;
-    if (this.#empty !== null && last - this.#empty.base <= EMPTY_SPAN_MAX) {
-      this.#empty = { ...this.#empty, last, only: null };
-      this.changed = true;
-      return;
-    }
-    this.flush();
-    this.#empty = { base: baseOffsetOf(batch), last, epoch: leaderEpochOf(batch), only: wasEmpty ? batch : null };
-  }
-
-  flush(): void {
-    const empty = this.#empty;
-    this.#empty = null;
-    if (empty !== null) this.batches.push(empty.only ?? emptyBatch(empty.base, empty.last, empty.epoch));
-  }
 }
 
 export class Compactor {
@@ -193,6 +156,7 @@ export class Compactor {
   /** The partition with the largest dirty share, if that is large enough. */
   async #choose(): Promise<Job | null> {
     const now = this.#trustedNow();
+    const writtenAt = this.#parts.writtenAt ?? ((timestamp: number) => timestamp);
     const present = new Set<number>();
     let best: { partition: LogPartition; progress: Progress; found: Cleanable } | null = null;
     for (const partition of [...this.#parts.partitions()]) {
@@ -204,7 +168,7 @@ export class Compactor {
         partition.segments.list.map((segment) => ({
           lastOffset: segment.lastOffset,
           bytes: segment.bytes,
-          maxTimestamp: segment.maxTimestamp,
+          maxTimestamp: writtenAt(segment.maxTimestamp) ?? Number.POSITIVE_INFINITY,
           settled: this.#settled(segment),
         })),
         {
@@ -341,8 +305,8 @@ export class Compactor {
     return bytes;
   }
 
-  async #compact(job: Job, piece: readonly Uint8Array[]): Promise<Compacted> {
-    const output = new Output();
+  async #compact(job: Job, piece: readonly Uint8Array[]): Promise<CompactedBatches> {
+    const output = new CompactedBatches();
     for (const batch of piece) {
       if (recordCountOf(batch) === 0) output.drop(batch, true);
       else if (isControl(batch)) {

@@ -90,8 +90,8 @@ export class Retention {
   constructor(parts: RetentionParts) {
     this.#parts = parts;
     this.#mover = new Mover(parts.queue, parts.reader);
-    const { timeTrusted, compactionMapBytes: mapBytes } = parts.options;
-    this.#compactor = new Compactor({ ...parts, timeTrusted, mapBytes });
+    const { timeTrusted, writtenAt, compactionMapBytes: mapBytes } = parts.options;
+    this.#compactor = new Compactor({ ...parts, timeTrusted, writtenAt, mapBytes });
     const { metrics } = parts;
     this.#deleted = metrics.counters('headwater_log_deleted_offsets_total', 'Offsets let go by retention', 'reason', 8);
     this.#removedSlices = metrics.counter('headwater_log_removed_slices_total', 'Slices given back to the disk');
@@ -146,7 +146,7 @@ export class Retention {
     const deletedOffsets = await this.#giveWay(bytes, mayGiveWay);
     let removedSlices = await this.#removeDead();
     if (await this.#moveOne(true)) removedSlices += await this.#removeDead();
-    return { deletedOffsets, removedSlices, movedBytes: this.#mover.movedBytes - before };
+    return { deletedOffsets, removedSlices, movedBytes: this.#mover.movedBytes - before, compactedBytes: 0 };
   }
 
   async #giveWay(bytes: number, mayGiveWay: (topic: string) => boolean): Promise<number> {
