@@ -65,6 +65,8 @@ export const APPEND_QUEUE_MAX_BYTES = 4 * MiB;
 export const COMMIT_MAX_BYTES = 1 * MiB;
 /** The newest batches kept in memory for readers at the end of the log, all partitions together. */
 export const TAIL_CACHE_MAX_BYTES = 4 * MiB;
+/** Keys of one pass of compaction, as hashes with their newest offset (32 bytes each); more keys take more passes. */
+export const COMPACTION_MAP_MAX_BYTES = 2 * MiB;
 export const OPEN_SLICES_MAX = 64;
 export const PARTITIONS_MAX = 4_096;
 /** Kafka's rule for topic names: [a-zA-Z0-9._-], not "." or "..". */

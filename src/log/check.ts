@@ -171,7 +171,7 @@ class Check {
     }
     const summary = summaryOf(tables);
     const stored = this.#summaries.get(slice.id);
-    if (stored !== undefined) this.#compare(slice.name, 'summary', stored, summary);
+    if (stored !== undefined) this.#compare(slice.name, 'summary', summaryOf([stored]), summary);
     const index = this.#indexes.get(slice.id);
     // Like the index itself in the order of offsets: batches may have been moved into the slice in another.
     const ordered = summaryOf([RunTable.of(tables.flatMap((table) => [...table.runs()]))]);

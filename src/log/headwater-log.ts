@@ -44,6 +44,8 @@ export interface LogParts {
   readonly producerIds: ProducerIds;
   readonly recovered: Recovered;
   readonly reader: LogReader;
+  /** The chunk up to which the last start found producer snapshots. */
+  readonly snapshotsThrough: number;
   readonly ladder: DiskLadder | null;
   /** Why the last write of metadata failed; null: it did not. */
   readonly metaFailure: () => HeadwaterError | null;
@@ -66,6 +68,7 @@ export class HeadwaterLog implements Log {
   /** Changes of the catalog run one after the other. */
   #changes: Promise<unknown> = Promise.resolve();
   #snapshots: Promise<void> = Promise.resolve();
+  #snapshotsThrough: number;
   /** Damaged ranges that are in the ledger already: `partitionId:lastOffset`. */
   readonly #knownDamage = new Set<string>();
   readonly #retention: Retention;
@@ -74,6 +77,7 @@ export class HeadwaterLog implements Log {
 
   constructor(parts: LogParts) {
     this.#parts = parts;
+    this.#snapshotsThrough = parts.snapshotsThrough;
     this.#topics = parts.topics;
     for (const topic of parts.topics.values()) {
       this.#byId.set(topic.id, topic);
@@ -83,6 +87,7 @@ export class HeadwaterLog implements Log {
       ...parts,
       clock: parts.env.clock,
       partitions: () => this.#partitions.values(),
+      snapshotsThrough: () => this.#snapshotsThrough,
     });
     parts.slices.onUnreadable = (slice, reason) => this.#sliceLost(slice, reason);
     this.#registerMetrics(parts.metrics);
@@ -313,6 +318,9 @@ export class HeadwaterLog implements Log {
   #saveSnapshots(chunkId: number): Promise<void> {
     this.#snapshots = this.#snapshots
       .then(() => this.#parts.partitionStore.saveSnapshots(this.#partitions.values(), chunkId))
+      .then(() => {
+        this.#snapshotsThrough = chunkId;
+      })
       .catch((error: unknown) => {
         this.#parts.logger.warn({ error }, 'producer snapshots could not be written; the next chunk tries again');
       });

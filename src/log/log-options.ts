@@ -27,6 +27,8 @@ export interface LogOptions {
   readonly topicPriority?: (topic: string) => number;
   /** Watermarks, reserve and policy of the disk ladder (disk-ladder.ts). Default: it is not watched. */
   readonly disk?: DiskOptions;
+  /** Memory for the keys of one pass of compaction, bytes. Default and bound: COMPACTION_MAP_MAX_BYTES. */
+  readonly compactionMapBytes?: number;
   /** When retention looks, in cron syntax with seconds; null: only when `runRetention` is called. Default: every 10 s. */
   readonly retentionSchedule?: string | null;
 }

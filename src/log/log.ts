@@ -289,6 +289,7 @@ export async function openLog({ store, env, metrics, logger, options = {} }: Ope
     reader,
     ladder,
     metaFailure: () => meta.failure,
+    snapshotsThrough: through,
   };
   const log = new HeadwaterLog(logParts);
   parts.log = log;

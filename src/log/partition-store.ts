@@ -66,6 +66,7 @@ export class PartitionStore {
     return [
       { key: metaKey('partition', id), value: null },
       { key: metaKey('producer', id), value: null },
+      { key: metaKey('compaction', id), value: null },
     ];
   }
 

@@ -354,7 +354,7 @@ export class LogPartition implements Partition, AppendTarget {
     }
     const upTo = Math.min(options.upTo, this.logEndOffset);
     if (from >= this.#tail.firstOffset) return Promise.resolve(this.#readTail(from, upTo, maxBytes));
-    return this.#host.reader.read(this.id, this.segments, from, upTo, maxBytes);
+    return this.#host.reader.read(this.id, this.segments, from, upTo, maxBytes, 'records');
   }
 
   #readTail(from: number, upTo: number, maxBytes: number): ReadResult {
@@ -425,9 +425,9 @@ export class LogPartition implements Partition, AppendTarget {
     this.#wake();
   }
 
-  /** The mover stored a copy of these offsets in a newer slice. */
-  movedTo(slice: Slice, run: Run): void {
-    this.segments.place(slice, run);
+  /** The mover or the compactor stored these offsets in a newer slice. */
+  movedTo(slice: Slice, run: Run, replacedBytes?: number): void {
+    this.segments.place(slice, run, replacedBytes);
     this.segments.trim(this.logStartOffset);
     this.sizeBytes = this.segments.bytes;
   }

@@ -6,7 +6,14 @@
 import { HeadwaterError } from '../errors.ts';
 import type { Database } from '../store/store.ts';
 import { decompressRecords, loadCodec } from '../wire/batch/compression.ts';
-import { baseOffsetOf, codecNumberOf, codecOf, lastOffsetOf, maxTimestampOf } from '../wire/batch/record-batch.ts';
+import {
+  baseOffsetOf,
+  codecNumberOf,
+  codecOf,
+  lastOffsetOf,
+  maxTimestampOf,
+  recordCountOf,
+} from '../wire/batch/record-batch.ts';
 import { RecordCursor } from '../wire/batch/record-cursor.ts';
 import type { DamagedRange } from './chunk-scan.ts';
 import { type RunBounds, RunScan } from './run-scan.ts';
@@ -69,13 +76,17 @@ export class LogReader {
     }
   }
 
-  /** Whole batches from the one that contains `from`, before `upTo`, about `maxBytes`; at least one if there is any. */
+  /**
+   * Whole batches from the one that contains `from`, before `upTo`, about `maxBytes`; at least one if there is any.
+   * `records` leaves out the empty batches that stand for what compaction took; `stored` has them.
+   */
   async read(
     partitionId: number,
     segments: Segments,
     from: number,
     upTo: number,
     maxBytes: number,
+    what: 'stored' | 'records' = 'stored',
   ): Promise<ReadResult> {
     const batches: Uint8Array[] = [];
     let bytes = 0;
@@ -100,7 +111,7 @@ export class LogReader {
         const runs = await this.#runs(partitionId, segment, database, next);
         if (runs.length === 0) await this.#unknown(partitionId, segment, database, next, segment.lastOffset);
         for (const run of runs) {
-          if (bytes >= maxBytes && batches.length > 0) break;
+          if (next >= upTo || (bytes >= maxBytes && batches.length > 0)) break;
           if (run.baseOffset > next) await this.#unknown(partitionId, segment, database, next, run.baseOffset - 1);
           if (run.baseOffset >= upTo) break;
           if (Math.min(run.lastOffset, segment.lastOffset) < next) continue;
@@ -110,7 +121,14 @@ export class LogReader {
               const step = await scan.step(Math.max(1, maxBytes - bytes));
               if (step.length === 0) break;
               for (const batch of step) {
-                if (baseOffsetOf(batch) >= upTo) break steps;
+                if (baseOffsetOf(batch) >= upTo) {
+                  next = upTo;
+                  break steps;
+                }
+                if (what === 'records' && recordCountOf(batch) === 0) {
+                  next = lastOffsetOf(batch) + 1;
+                  continue;
+                }
                 if (batches.length > 0 && bytes + batch.byteLength > maxBytes) {
                   return { batches, bytes, nextOffset: next };
                 }

@@ -196,6 +196,8 @@ export class Recovery {
   /** Applies the batches behind the snapshots: those of chunks that were not closed, or closed just before the stop. */
   async #replayTails(slices: readonly Slice[]): Promise<void> {
     const { snapshotsThrough, snapshots, logger } = this.#options;
+    // Appended offsets ascend; what is behind was applied, or is a copy that came after it.
+    const applied = new Map<number, number>();
     for (const slice of slices) {
       if (slice.lastChunk <= snapshotsThrough) continue;
       try {
@@ -204,7 +206,8 @@ export class Recovery {
           for (let chunk = Math.max(slice.firstChunk, snapshotsThrough + 1); chunk <= slice.lastChunk; chunk++) {
             await eachBatch(database, chunk, (partitionId, lastOffset, batch) => {
               if (batchDamage(batch, lastOffset) !== null || producerIdOf(batch) < 0) return;
-              if (baseOffsetOf(batch) < (snapshots.get(partitionId)?.through ?? 0)) return;
+              if (baseOffsetOf(batch) < (applied.get(partitionId) ?? snapshots.get(partitionId)?.through ?? 0)) return;
+              applied.set(partitionId, lastOffset + 1);
               const state = this.#producers.get(partitionId) ?? new ProducerState();
               this.#producers.set(partitionId, state);
               state.apply(batch);

@@ -7,6 +7,7 @@ import type { Logger } from '../logger.ts';
 import type { Metrics, Series } from '../metrics.ts';
 import type { MetaStore } from '../store/meta.ts';
 import type { AppendQueue } from './append-queue.ts';
+import { Compactor } from './compactor.ts';
 import type { Ledger, Loss } from './ledger.ts';
 import type { LogOptions } from './log-options.ts';
 import { Mover } from './mover.ts';
@@ -28,6 +29,9 @@ import { type SliceWriter, unsealOperations } from './slice-writer.ts';
 
 /** What one pass copies forward at most. With a pass every ten seconds: 400 KB/s. */
 const MOVE_BYTES_PER_PASS = 4 * 1024 * 1024;
+/** What compaction stores again and reads in one pass at most: 400 KB/s and 1.6 MB/s. */
+const COMPACT_BYTES_PER_PASS = 4 * 1024 * 1024;
+const COMPACT_READ_BYTES_PER_PASS = 16 * 1024 * 1024;
 
 export interface RetentionParts {
   readonly clock: Clock;
@@ -42,6 +46,8 @@ export interface RetentionParts {
   readonly reader: LogReader;
   readonly partitionStore: PartitionStore;
   readonly partitions: () => Iterable<LogPartition>;
+  /** The chunk up to which all producer snapshots are durable. */
+  readonly snapshotsThrough: () => number;
 }
 
 interface NewStart {
@@ -64,11 +70,14 @@ export interface RetentionPass {
   readonly deletedOffsets: number;
   readonly removedSlices: number;
   readonly movedBytes: number;
+  /** Bytes that compaction stored again. */
+  readonly compactedBytes: number;
 }
 
 export class Retention {
   readonly #parts: RetentionParts;
   readonly #mover: Mover;
+  readonly #compactor: Compactor;
   readonly #deleted: (reason: string) => Series;
   readonly #removedSlices: Series;
   #running: Promise<RetentionPass> | null = null;
@@ -81,6 +90,8 @@ export class Retention {
   constructor(parts: RetentionParts) {
     this.#parts = parts;
     this.#mover = new Mover(parts.queue, parts.reader);
+    const { timeTrusted, writtenAt, compactionMapBytes: mapBytes } = parts.options;
+    this.#compactor = new Compactor({ ...parts, timeTrusted, writtenAt, mapBytes });
     const { metrics } = parts;
     this.#deleted = metrics.counters('headwater_log_deleted_offsets_total', 'Offsets let go by retention', 'reason', 8);
     this.#removedSlices = metrics.counter('headwater_log_removed_slices_total', 'Slices given back to the disk');
@@ -88,6 +99,22 @@ export class Retention {
       'headwater_log_moved_bytes_total',
       'Live bytes copied out of old slices',
       () => this.#mover.movedBytes,
+    );
+    const compactor = this.#compactor;
+    metrics.computedCounter(
+      'headwater_log_compacted_bytes_total',
+      'Bytes stored again by compaction',
+      () => compactor.writtenBytes,
+    );
+    metrics.computedCounter(
+      'headwater_log_compacted_records_total',
+      'Records taken out by compaction',
+      () => compactor.removedRecords,
+    );
+    metrics.gauge(
+      'headwater_log_compaction_map_bytes',
+      'Memory of the pass of compaction that runs',
+      () => compactor.mapBytes,
     );
   }
 
@@ -119,7 +146,7 @@ export class Retention {
     const deletedOffsets = await this.#giveWay(bytes, mayGiveWay);
     let removedSlices = await this.#removeDead();
     if (await this.#moveOne(true)) removedSlices += await this.#removeDead();
-    return { deletedOffsets, removedSlices, movedBytes: this.#mover.movedBytes - before };
+    return { deletedOffsets, removedSlices, movedBytes: this.#mover.movedBytes - before, compactedBytes: 0 };
   }
 
   async #giveWay(bytes: number, mayGiveWay: (topic: string) => boolean): Promise<number> {
@@ -150,9 +177,20 @@ export class Retention {
     let deletedOffsets = await this.#byTopic();
     deletedOffsets += await this.#byTotal();
     await this.#rollOldSlice();
+    const compactedBytes = await this.#compact();
     let removedSlices = await this.#removeDead();
     if (await this.#moveOne()) removedSlices += await this.#removeDead();
-    return { deletedOffsets, removedSlices, movedBytes: this.#mover.movedBytes - before };
+    return { deletedOffsets, removedSlices, movedBytes: this.#mover.movedBytes - before, compactedBytes };
+  }
+
+  /** Its trouble does not keep retention from giving space back. */
+  async #compact(): Promise<number> {
+    try {
+      return await this.#compactor.run(COMPACT_BYTES_PER_PASS, COMPACT_READ_BYTES_PER_PASS);
+    } catch (error) {
+      this.#parts.logger.warn({ error }, 'compaction failed; the next pass tries again');
+      return 0;
+    }
   }
 
   async #byTopic(): Promise<number> {
@@ -318,7 +356,10 @@ export class Retention {
     const sealed = [...this.#parts.slices.all.values()].filter((slice) => slice.sealed).sort((a, b) => a.id - b.id);
     for (const slice of sealed) {
       if (!worthMoving(live.get(slice) ?? 0, slice.bytes, pressed)) continue;
-      const moved = await this.#mover.move(slice, this.#parts.partitions(), MOVE_BYTES_PER_PASS);
+      // What is being compacted goes forward without what is superseded, or not at all.
+      const { busy } = this.#compactor;
+      const movable = [...this.#parts.partitions()].filter((partition) => partition !== busy);
+      const moved = await this.#mover.move(slice, movable, MOVE_BYTES_PER_PASS);
       return moved > 0;
     }
     return false;

@@ -67,9 +67,9 @@ export class Segments {
 
   /**
    * Adds a run found in a slice, at recovery or after a move. What it covers of older segments is no longer theirs: call
-   * it in ascending order of slices.
+   * it in ascending order of slices. `replacedBytes`: what the covered batches took there, when the copies are smaller.
    */
-  place(slice: Slice, run: Run): void {
+  place(slice: Slice, run: Run, replacedBytes = run.bytes): void {
     const placed: Segment = {
       slice,
       baseOffset: run.baseOffset,
@@ -87,9 +87,9 @@ export class Segments {
       else {
         // A crash between a move and the removal of its source leaves both copies: the newer one serves.
         if (segment.baseOffset < placed.baseOffset)
-          before.push(part(segment, segment.baseOffset, placed.baseOffset - 1, placed.bytes));
+          before.push(part(segment, segment.baseOffset, placed.baseOffset - 1, replacedBytes));
         if (segment.lastOffset > placed.lastOffset)
-          after.push(part(segment, placed.lastOffset + 1, segment.lastOffset, placed.bytes));
+          after.push(part(segment, placed.lastOffset + 1, segment.lastOffset, replacedBytes));
       }
     }
     const last = before[before.length - 1];

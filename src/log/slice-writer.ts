@@ -52,24 +52,33 @@ export interface SliceWriterOptions {
   readonly onSealed: (slice: Slice) => void;
 }
 
-/** The summary of a sealed slice: one run per partition and stretch, chunks merged. */
+/** The summary of a sealed slice: one run per partition and stretch, chunks merged, in whatever order they were written. */
 export function summaryOf(tables: Iterable<RunTable>): RunTable {
-  const merged = new Map<number, OpenRun[]>();
+  const byPartition = new Map<number, Run[]>();
   for (const table of tables) {
     for (const run of table.runs()) {
-      const runs = merged.get(run.partitionId) ?? [];
-      merged.set(run.partitionId, runs);
-      const last = runs.find((candidate) => candidate.lastOffset + 1 === run.baseOffset);
-      if (last === undefined) runs.push({ ...run });
-      else {
-        last.lastOffset = run.lastOffset;
-        last.bytes += run.bytes;
-        last.maxTimestamp = Math.max(last.maxTimestamp, run.maxTimestamp);
-        last.lastChunk = run.lastChunk;
-      }
+      const runs = byPartition.get(run.partitionId);
+      if (runs === undefined) byPartition.set(run.partitionId, [run]);
+      else runs.push(run);
     }
   }
-  return RunTable.of([...merged.values()].flat());
+  const merged: OpenRun[] = [];
+  for (const runs of byPartition.values()) {
+    let last: OpenRun | null = null;
+    for (const run of runs.sort((a, b) => a.baseOffset - b.baseOffset)) {
+      if (last === null || last.lastOffset + 1 !== run.baseOffset) {
+        last = { ...run };
+        merged.push(last);
+        continue;
+      }
+      last.lastOffset = run.lastOffset;
+      last.bytes += run.bytes;
+      last.maxTimestamp = Math.max(last.maxTimestamp, run.maxTimestamp);
+      last.firstChunk = Math.min(last.firstChunk, run.firstChunk);
+      last.lastChunk = Math.max(last.lastChunk, run.lastChunk);
+    }
+  }
+  return RunTable.of(merged);
 }
 
 /** The two entries of a sealed slice in the metadata database. */

@@ -32,6 +32,7 @@ export class RecordCursor {
   readonly #appendTime: number;
   #left: number;
   #next: number;
+  #start = 0;
   #at = 0;
   #keyStart = 0;
   #keyLength = -1;
@@ -113,6 +114,7 @@ export class RecordCursor {
     }
     this.#left--;
     this.#at = this.#next;
+    this.#start = this.#next;
     this.#end = this.#bytes.length;
     const length = this.#varint();
     if (length < 0 || this.#at + length > this.#end) this.#corrupt(`a record of ${length} bytes`);
@@ -128,6 +130,11 @@ export class RecordCursor {
     this.#valueStart = this.#at - Math.max(0, this.#valueLength);
     this.#headersStart = this.#at;
     return true;
+  }
+
+  /** The whole record as it is encoded, its length included: a view. Its deltas count from this batch. */
+  get raw(): Buffer {
+    return this.#bytes.subarray(this.#start, this.#next);
   }
 
   /** A view. */
