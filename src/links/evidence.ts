@@ -105,6 +105,17 @@ async function* edgeBatches(edge: EdgeLog, from: number): AsyncGenerator<Forward
   }
 }
 
+/**
+ * Sequence of our first batch from the cursor on. Retention may have removed some that upstream has: they count one each
+ * (what was never sent, such as control batches, cannot be told any more; then nothing will match).
+ */
+function firstSequence({ offset, sequence }: Position, { start }: EdgeLog, first: Forwarded | undefined): number {
+  if (first === undefined || start <= offset) return sequence;
+  // The batch that the log begins in may reach back before it.
+  const base = Math.max(offset, Math.min(start, baseOffsetOf(first.source)));
+  return addToSequence(sequence, base - offset);
+}
+
 /** Our batches from `offset` on that make up `count` records; null when some batch goes over it, or too few are there. */
 async function runOf(edge: EdgeLog, offset: number, count: number): Promise<readonly Forwarded[] | null> {
   const run: Forwarded[] = [];
@@ -143,11 +154,13 @@ async function lastOfOurs(
 async function divergence(position: Position, edge: EdgeLog, upstream: UpstreamLog, end: number): Promise<Located> {
   const { start } = await upstream.range();
   const ours = edgeBatches(edge, Math.max(position.offset, edge.start));
-  let sequence = position.sequence;
   let offset = position.offset;
   let mine = await ours.next();
+  let sequence = firstSequence(position, edge, mine.done ? undefined : mine.value);
   for await (const theirs of forwards(upstream, Math.max(start, position.upstreamNext), end)) {
     if (!isOurs(theirs, position)) continue;
+    // Of what retention removed here there is nothing to compare.
+    if (sequenceDistance(baseSequenceOf(theirs), sequence) < 0 && edge.start > position.offset) continue;
     // Upstream's retention may have removed the first ones: those it had.
     while (!mine.done && sequenceDistance(baseSequenceOf(theirs), sequence) > 0) {
       sequence = addToSequence(sequence, mine.value.count);
@@ -179,12 +192,12 @@ async function ahead(
 ): Promise<Located> {
   const due = addToSequence(lastSequenceOf(theirs), 1);
   const count = lastOffsetDeltaOf(theirs) + 1;
-  let sequence = position.sequence;
+  let sequence = -1;
   // The last ones read, as many as hold `count` records.
   const run: Forwarded[] = [];
   let records = 0;
   for await (const mine of edgeBatches(edge, Math.max(position.offset, edge.start))) {
-    sequence = addToSequence(sequence, mine.count);
+    sequence = addToSequence(sequence < 0 ? firstSequence(position, edge, mine) : sequence, mine.count);
     run.push(mine);
     records += mine.count;
     while (records - run[0]!.count >= count) records -= run.shift()!.count;

@@ -1,0 +1,83 @@
+import { describe, expect, it } from 'vitest';
+import { type EdgeLog, locate, type Position, type UpstreamLog } from '../../src/links/evidence.ts';
+import type { Forwarded } from '../../src/links/outgoing.ts';
+import { nextOffsetOf, patchProducer } from '../../src/wire/batch/record-batch.ts';
+import { encodeBatch } from '../../src/wire/batch/record-encoder.ts';
+
+const PRODUCER = 7;
+
+function stored(offset: number, count: number): Buffer {
+  const records = Array.from({ length: count }, (_, index) => ({
+    key: null,
+    value: Buffer.from(`record ${offset + index}`),
+    headers: [],
+    timestamp: 1_700_000_000_000 + offset + index,
+  }));
+  return encodeBatch(records, { now: 0, baseOffset: offset, leaderEpoch: 0 });
+}
+
+/** Batches of `size` records from `start` to `end`, as the edge has them. */
+function edgeOf(start: number, end: number, size: number): EdgeLog {
+  const all: Forwarded[] = [];
+  for (let offset = 0; offset < end; offset += size) {
+    const batch = stored(offset, size);
+    if (nextOffsetOf(batch) > start) all.push({ source: batch, batch, count: size });
+  }
+  return {
+    start,
+    end,
+    read: async (offset) => ({ batches: all.filter(({ source }) => nextOffsetOf(source) > offset), nextOffset: end }),
+    offsetForTimestamp: async () => null,
+  };
+}
+
+/** Upstream has the records from offset 0 to `end`, each batch with the sequence that its offset gives. */
+function upstreamOf(end: number, size: number): UpstreamLog {
+  const all: Buffer[] = [];
+  for (let offset = 0; offset < end; offset += size) {
+    const batch = stored(offset, size);
+    patchProducer(batch, PRODUCER, 0, offset);
+    all.push(batch);
+  }
+  return {
+    range: async () => ({ start: 0, end }),
+    read: async (offset) => all.filter((batch) => nextOffsetOf(batch) > offset).slice(0, 1),
+  };
+}
+
+const cursorAt = (offset: number): Position => ({
+  offset,
+  sequence: offset,
+  producerId: PRODUCER,
+  producerEpoch: 0,
+  upstreamNext: offset,
+});
+
+describe('where a link goes on', () => {
+  it('after what upstream has beyond the cursor', async () => {
+    const located = await locate(cursorAt(10), edgeOf(0, 60, 5), upstreamOf(40, 5));
+    expect(located).toMatchObject({ kind: 'advanced', offset: 40, sequence: 40, upstreamNext: 40 });
+  });
+
+  it.each([
+    { start: 20, why: 'at the end of a batch' },
+    { start: 22, why: 'inside a batch' },
+  ])('also when retention here removed some of it, $why', async ({ start }) => {
+    const located = await locate(cursorAt(10), edgeOf(start, 60, 5), upstreamOf(40, 5));
+    expect(located).toMatchObject({ kind: 'advanced', offset: 40, sequence: 40 });
+  });
+
+  it('behind the last record that is the same, when what follows upstream is not ours any more', async () => {
+    // Upstream went on with batches of another size under the same sequences: a restored data directory.
+    const edge = edgeOf(20, 60, 5);
+    const ours = upstreamOf(40, 5);
+    const other = stored(40, 3);
+    patchProducer(other, PRODUCER, 0, 40);
+    const upstream: UpstreamLog = {
+      range: async () => ({ start: 0, end: 43 }),
+      read: async (offset, maxBytes) => (offset >= 40 ? [other] : ours.read(offset, maxBytes)),
+    };
+    const located = await locate(cursorAt(10), edge, upstream);
+    expect(located).toMatchObject({ kind: 'diverged', offset: 40 });
+  });
+});
