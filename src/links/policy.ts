@@ -37,15 +37,18 @@ interface Spent {
   monthBytes: number;
 }
 
-/** Bytes sent today and this month (local time), kept across restarts; written at most every 16 MiB and on `flush`. */
+/** A power cut forgets this much of a budget at most; without a limit nobody misses the count. */
+const LIMITED_FLUSH_BYTES = 256 * 1024;
 const FLUSH_BYTES = 16 * 1024 * 1024;
 
+/** Bytes sent today and this month (local time), kept across restarts. */
 export class LinkBudget {
   readonly #meta: MetaStore;
   readonly #link: string;
   readonly #clock: Clock;
   #spent: Spent = { day: '', dayBytes: 0, month: '', monthBytes: 0 };
   #unsaved = 0;
+  #limited = false;
   /** The last answer of `allows` was no. */
   spentUp = false;
 
@@ -77,12 +80,13 @@ export class LinkBudget {
     this.#spent.dayBytes += bytes;
     this.#spent.monthBytes += bytes;
     this.#unsaved += bytes;
-    if (this.#unsaved >= FLUSH_BYTES) void this.flush().catch(() => {});
+    if (this.#unsaved >= (this.#limited ? LIMITED_FLUSH_BYTES : FLUSH_BYTES)) void this.flush().catch(() => {}); // kept for the next flush
   }
 
   /** 0: no limit. */
   allows(dayBytes: number, monthBytes: number): boolean {
-    if (dayBytes === 0 && monthBytes === 0) return true;
+    this.#limited = dayBytes > 0 || monthBytes > 0;
+    if (!this.#limited) return true;
     this.#roll();
     const { dayBytes: day, monthBytes: month } = this.#spent;
     this.spentUp = (dayBytes > 0 && day >= dayBytes) || (monthBytes > 0 && month >= monthBytes);
@@ -90,8 +94,15 @@ export class LinkBudget {
   }
 
   async flush(): Promise<void> {
-    if (this.#unsaved === 0) return;
+    const bytes = this.#unsaved;
+    if (bytes === 0) return;
     this.#unsaved = 0;
-    await this.#meta.write([{ key: this.#key, value: encode(this.#spent) }]);
+    try {
+      await this.#meta.write([{ key: this.#key, value: encode(this.#spent) }]);
+    } catch (error) {
+      // Still to be stored: the next flush tries again.
+      this.#unsaved += bytes;
+      throw error;
+    }
   }
 }

@@ -9,6 +9,7 @@ import { mayMove, PARTITION_TRANSITIONS, type PartitionState } from '../../src/l
 import { LinkBudget, windowMatcher } from '../../src/links/policy.ts';
 import { RateMeter, TokenBucket } from '../../src/links/rate.ts';
 import { hashedPartition, topicSelector, upstreamTopicName } from '../../src/links/topic-selection.ts';
+import type { MetaStore } from '../../src/store/meta.ts';
 import { addToSequence } from '../../src/wire/batch/record-batch.ts';
 import { VirtualClock } from '../support/virtual-env.ts';
 import { Edge } from './harness.ts';
@@ -213,5 +214,30 @@ describe('windows and budgets', () => {
     clock.setWall(new Date(2026, 3, 1, 12).getTime());
     expect(again.allows(0, 1_000)).toBe(true);
     await edge.stop();
+  });
+
+  it('stores at the next flush what a failed write did not', async () => {
+    const clock = new VirtualClock(0);
+    const written: unknown[] = [];
+    let fails = true;
+    const meta: MetaStore = {
+      get: async () => undefined,
+      async *entries() {},
+      write: async (operations) => {
+        if (fails) throw new Error('disk full');
+        written.push(...operations);
+      },
+      close: async () => {},
+    };
+    const budget = new LinkBudget(meta, 'x', clock);
+    budget.spend(100);
+    await expect(budget.flush()).rejects.toThrow('disk full');
+    fails = false;
+    await budget.flush();
+    expect(written).toHaveLength(1);
+    // A budget with a limit does not wait for the stop: a power cut must not give it back.
+    budget.allows(1_000_000, 0);
+    budget.spend(300_000);
+    expect(written).toHaveLength(2);
   });
 });
