@@ -65,6 +65,8 @@ export class Connection implements Link {
   keepAliveMs = 0;
   /** Publishes at QoS 1 and 2 whose acknowledgement is due (Receive Maximum counts them, and QoS 2 until PUBREL). */
   unacknowledged = 0;
+  /** CONNACK said Session Present: the client may repeat what an earlier connection left without an answer. */
+  resumed = false;
   /** The last topic that `authorize` allowed. */
   allowedTopic = '';
   readonly connectedAt: number;

@@ -133,6 +133,7 @@ async function openSession(attempt: Attempt): Promise<void> {
   attempt.session = session;
   attempt.present = present;
   connection.session = session;
+  connection.resumed = present;
   // 4.9: what an earlier connection left between PUBREC and PUBREL counts against Receive Maximum.
   connection.unacknowledged = session.inbound.size;
 }

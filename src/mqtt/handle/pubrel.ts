@@ -11,7 +11,9 @@ export function handlePubrel(connection: Connection, packet: AckPacket): void {
   const { packetId } = packet;
   const inbound = session.inbound.get(packetId);
   if (inbound === undefined) {
-    if (connection.version === 5) {
+    // Released before a crash or a cut took its PUBCOMP, and sent again: no error during recovery (3.7.2.1), and clients
+    // take 0x92 for a publish that failed. Where nothing can be repeated, it says that client and broker disagree.
+    if (connection.version === 5 && !connection.resumed) {
       connection.send({ type: 7, packetId, reason: REASON.PACKET_ID_NOT_FOUND, properties: NO_PROPERTIES });
     } else connection.output.writeAck(PUBCOMP, packetId); // [MQTT-4.3.3-2] of 3.1.1
     return;

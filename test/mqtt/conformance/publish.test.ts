@@ -115,6 +115,21 @@ describe.each([4, 5] as const)('level %i', (version) => {
     if (version === 5) expect(unknown.reasonCode).toBe(0x92);
   });
 
+  it('[MQTT-4.4.0-1] a PUBREL sent again on a resumed session is answered as the first: the PUBCOMP was lost', async () => {
+    const keep = version === 4 ? { clean: false } : { clean: false, properties: { sessionExpiryInterval: 100 } };
+    const clientId = `released${version}`;
+    const client = await opened(edge.port, version, { clientId, ...keep });
+    client.publish('q', 'x', { qos: 2, messageId: 9 });
+    await client.next('pubrec');
+    client.send({ cmd: 'pubrel', messageId: 9 });
+    await client.next('pubcomp');
+    const again = await opened(edge.port, version, { clientId, ...keep });
+    again.send({ cmd: 'pubrel', messageId: 9 });
+    const answer = await again.next('pubcomp');
+    expect(answer.messageId).toBe(9);
+    if (version === 5) expect(answer.reasonCode).toBe(0);
+  });
+
   it('[MQTT-4.6.0-2] [MQTT-4.6.0-3] acknowledgements come in the order of the publishes, over all partitions', async () => {
     const client = await opened(edge.port, version);
     for (let i = 1; i <= 300; i++) client.publish(`order/${i % 17}`, `${i}`, { qos: 1 + (i % 2), messageId: i });
