@@ -19,7 +19,9 @@ import { alterConfigsHandler } from './handle/33-alter-configs.ts';
 import { describeLogDirsHandler } from './handle/35-describe-log-dirs.ts';
 import { saslAuthenticateHandler } from './handle/36-sasl-authenticate.ts';
 import { createPartitionsHandler } from './handle/37-create-partitions.ts';
+import { electLeadersHandler } from './handle/43-elect-leaders.ts';
 import { incrementalAlterConfigsHandler } from './handle/44-incremental-alter-configs.ts';
+import { alterPartitionReassignmentsHandler } from './handle/45-alter-partition-reassignments.ts';
 import { listPartitionReassignmentsHandler } from './handle/46-list-partition-reassignments.ts';
 import { describeClientQuotasHandler } from './handle/48-describe-client-quotas.ts';
 import { alterClientQuotasHandler } from './handle/49-alter-client-quotas.ts';
@@ -50,7 +52,9 @@ export function createHandlers(): HandlerTable {
     describeLogDirsHandler,
     saslAuthenticateHandler,
     createPartitionsHandler,
+    electLeadersHandler,
     incrementalAlterConfigsHandler,
+    alterPartitionReassignmentsHandler,
     listPartitionReassignmentsHandler,
     describeClientQuotasHandler,
     alterClientQuotasHandler,

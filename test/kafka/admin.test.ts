@@ -11,7 +11,9 @@ import { describeConfigs } from '../../src/wire/kafka/api/32-describe-configs.ts
 import { alterConfigs } from '../../src/wire/kafka/api/33-alter-configs.ts';
 import { describeLogDirs } from '../../src/wire/kafka/api/35-describe-log-dirs.ts';
 import { createPartitions } from '../../src/wire/kafka/api/37-create-partitions.ts';
+import { electLeaders } from '../../src/wire/kafka/api/43-elect-leaders.ts';
 import { incrementalAlterConfigs } from '../../src/wire/kafka/api/44-incremental-alter-configs.ts';
+import { alterPartitionReassignments } from '../../src/wire/kafka/api/45-alter-partition-reassignments.ts';
 import { describeUserScramCredentials } from '../../src/wire/kafka/api/50-describe-user-scram-credentials.ts';
 import { alterUserScramCredentials } from '../../src/wire/kafka/api/51-alter-user-scram-credentials.ts';
 import { describeCluster } from '../../src/wire/kafka/api/60-describe-cluster.ts';
@@ -386,6 +388,41 @@ test('DescribeTopicPartitions gives the lists of KIP-966 as empty, not null: the
   await create(topic('a'));
   const answer = await client.request(describeTopicPartitions, 0, { topics: [{ name: 'a' }] });
   expect(answer.topics[0]!.partitions[0]).toMatchObject({ eligibleLeaderReplicas: [], lastKnownElr: [] });
+});
+
+test('deleting broker settings that nobody set is no error: kafka-reassign-partitions does it', async () => {
+  const configs = [{ name: 'leader.replication.throttled.rate', configOperation: 1, value: null }];
+  const { responses } = await client.request(incrementalAlterConfigs, 1, {
+    resources: [{ resourceType: 4, resourceName: '1', configs }],
+    validateOnly: false,
+  });
+  expect(responses[0]).toMatchObject({ errorCode: 0 });
+});
+
+test('an election is not needed where a partition is, and unknown where there is none', async () => {
+  await create(topic('a'));
+  const answer = await client.request(electLeaders, 2, { topicPartitions: [{ topic: 'a', partitions: [0, 7] }] });
+  expect(answer.errorCode).toBe(0);
+  expect(answer.replicaElectionResults[0]!.partitionResult.map(({ errorCode }) => errorCode)).toEqual([84, 3]);
+  const all = await client.request(electLeaders, 0, { topicPartitions: null });
+  expect(all.replicaElectionResults).toEqual([]);
+});
+
+test('partitions stay where they are: moving elsewhere and cancelling are refused by name', async () => {
+  await create(topic('a', { numPartitions: 3 }));
+  const partitions = [
+    { partitionIndex: 0, replicas: [1] },
+    { partitionIndex: 1, replicas: [1, 2] },
+    { partitionIndex: 2, replicas: null },
+    { partitionIndex: 3, replicas: [1] },
+  ];
+  const answer = await client.request(alterPartitionReassignments, 1, { topics: [{ name: 'a', partitions }] });
+  expect(answer.responses[0]!.partitions).toMatchObject([
+    { errorCode: 0, errorMessage: null },
+    { errorCode: KAFKA_ERROR.INVALID_REPLICA_ASSIGNMENT, errorMessage: expect.stringContaining('[1, 2]') },
+    { errorCode: KAFKA_ERROR.NO_REASSIGNMENT_IN_PROGRESS },
+    { errorCode: KAFKA_ERROR.UNKNOWN_TOPIC_OR_PARTITION, errorMessage: expect.stringContaining('a-3') },
+  ]);
 });
 
 test('access rules are SECURITY_DISABLED', async () => {

@@ -65,6 +65,8 @@ const TOOLS = {
   'kafka-delete-records': 'org.apache.kafka.tools.DeleteRecordsCommand',
   'kafka-log-dirs': 'org.apache.kafka.tools.LogDirsCommand',
   'kafka-leader-election': 'org.apache.kafka.tools.LeaderElectionCommand',
+  'kafka-reassign-partitions': 'org.apache.kafka.tools.reassign.ReassignPartitionsCommand',
+  'kafka-acls': 'org.apache.kafka.tools.AclCommand',
   'kafka-transactions': 'org.apache.kafka.tools.TransactionsCommand',
   'transactional-message-copier': 'org.apache.kafka.tools.TransactionalMessageCopier',
 } as const;

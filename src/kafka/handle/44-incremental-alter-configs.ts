@@ -1,6 +1,7 @@
 import { incrementalAlterConfigs } from '../../wire/kafka/api/44-incremental-alter-configs.ts';
+import { KAFKA_ERROR } from '../../wire/kafka/errors.ts';
 import { attempt } from '../attempt.ts';
-import { alterResource, incrementalChanges } from '../configs.ts';
+import { alterResource, incrementalChanges, OPERATION, RESOURCE } from '../configs.ts';
 import { handler } from '../handler.ts';
 
 export const incrementalAlterConfigsHandler = handler({
@@ -13,6 +14,13 @@ export const incrementalAlterConfigsHandler = handler({
         operation: configOperation,
         value,
       }));
+      // kafka-reassign-partitions clears throttles that nobody set: as in Kafka that is no error.
+      const nothingToDelete =
+        resourceType === RESOURCE.BROKER && operations.every(({ operation }) => operation === OPERATION.DELETE);
+      if (nothingToDelete) {
+        responses.push({ resourceType, resourceName, errorCode: KAFKA_ERROR.NONE, errorMessage: null });
+        continue;
+      }
       const outcome = await attempt(context, () =>
         alterResource(
           context,
