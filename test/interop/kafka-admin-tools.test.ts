@@ -53,7 +53,10 @@ describe.runIf(haveKafka("Apache Kafka's operator tools"))("Apache Kafka's opera
     const plan = (...replicas: number[]) =>
       writeFileSync(
         file,
-        JSON.stringify({ version: 1, partitions: [{ topic: 'held', partition: 0, replicas, log_dirs: replicas.map(() => 'any') }] }),
+        JSON.stringify({
+          version: 1,
+          partitions: [{ topic: 'held', partition: 0, replicas, log_dirs: replicas.map(() => 'any') }],
+        }),
       );
     plan(nodeId);
     expect(await tool('kafka-reassign-partitions', '--reassignment-json-file', file, '--execute')).toMatch(
