@@ -76,9 +76,10 @@ describe.each([4, 5] as const)('kill -9 of the broker, protocol level %i', (vers
       });
     };
     for (let i = 0; i < WINDOW; i++) publish();
-    await eventually('all are acknowledged and received', 90_000, () =>
-      acknowledged === TOTAL && received.length >= TOTAL ? true : undefined,
-    );
+    await eventually('all are acknowledged and received', 90_000, () => {
+      if (acknowledged === TOTAL && received.length >= TOTAL) return true;
+      throw new Error(`${sent} sent, ${acknowledged} acknowledged, ${received.length} received, ${kills} kills`);
+    });
     await restarting;
     // One more life: what would come twice comes now.
     await restart();
