@@ -20,6 +20,7 @@ import {
   producerEpochOf,
   producerIdOf,
 } from '../wire/batch/record-batch.ts';
+import { beginsWith, lastMatch, type Matched } from './content-search.ts';
 import type { Forwarded } from './outgoing.ts';
 import { sameRun } from './runs.ts';
 
@@ -128,6 +129,12 @@ async function runOf(edge: EdgeLog, offset: number, count: number): Promise<read
   return null;
 }
 
+/** The offset behind those of our batches from `offset` on that `theirs` begins with; null: none. */
+async function startOf(edge: EdgeLog, offset: number, theirs: Uint8Array): Promise<number | null> {
+  const last = (await beginsWith(theirs, edgeBatches(edge, Math.max(offset, edge.start)))).at(-1);
+  return last === undefined ? null : nextOffsetOf(last.source);
+}
+
 function isOurs(batch: Uint8Array, position: Position): boolean {
   return producerIdOf(batch) === position.producerId && producerEpochOf(batch) === position.producerEpoch;
 }
@@ -175,7 +182,10 @@ async function divergence(position: Position, edge: EdgeLog, upstream: UpstreamL
       run.push(mine.value);
       records += mine.value.count;
     }
-    if (records !== count || !sameRun(run, theirs)) break;
+    if (records !== count || !sameRun(run, theirs)) {
+      offset = (await startOf(edge, offset, theirs)) ?? offset;
+      break;
+    }
     sequence = addToSequence(sequence, records);
     offset = nextOffsetOf(run.at(-1)!.source);
   }
@@ -243,20 +253,44 @@ export async function locate(position: Position, edge: EdgeLog, upstream: Upstre
   return { kind: 'confirmed', offset, sequence, upstreamNext: nextOffsetOf(theirs) };
 }
 
+/** The offset behind the records of ours that `theirs` holds, and nothing else; null when it is not such a batch. */
+async function matchOf(edge: EdgeLog, theirs: Uint8Array): Promise<number | null> {
+  for (const candidate of [baseSequenceOf(theirs), await edge.offsetForTimestamp(baseTimestampOf(theirs))]) {
+    if (candidate === null || candidate < edge.start || candidate >= edge.end) continue;
+    const run = await runOf(edge, candidate, lastOffsetDeltaOf(theirs) + 1);
+    if (run !== null && sameRun(run, theirs)) return nextOffsetOf(run.at(-1)!.source);
+  }
+  return null;
+}
+
 /**
  * Where to begin without a cursor: after the last batch upstream that holds records of ours (the metadata was lost), or
  * at the log start. First sequences are offsets, so a batch upstream says which of ours to look at; its time says it too.
  */
 export async function locateFresh(edge: EdgeLog, upstream: UpstreamLog): Promise<Located> {
   const { start, end } = await upstream.range();
+  const behindOurs = (offset: number): Located => {
+    return { kind: 'advanced', offset, sequence: offset % SEQUENCES, upstreamNext: end };
+  };
+  const fresh = { ...behindOurs(edge.start), kind: 'confirmed' } as const;
+  if (edge.start >= edge.end) return fresh;
+  let reached = end;
   for await (const theirs of backwards(upstream, start, end)) {
-    for (const candidate of [baseSequenceOf(theirs), await edge.offsetForTimestamp(baseTimestampOf(theirs))]) {
-      if (candidate === null || candidate < edge.start || candidate >= edge.end) continue;
-      const run = await runOf(edge, candidate, lastOffsetDeltaOf(theirs) + 1);
-      if (run === null || !sameRun(run, theirs)) continue;
-      const offset = nextOffsetOf(run.at(-1)!.source);
-      return { kind: 'advanced', offset, sequence: offset % SEQUENCES, upstreamNext: end };
-    }
+    const offset = await matchOf(edge, theirs);
+    if (offset !== null)
+      return behindOurs(await endOfCommon(edge, upstream, { offset, upstreamNext: nextOffsetOf(theirs) }));
+    reached = baseOffsetOf(theirs);
   }
-  return { kind: 'confirmed', offset: edge.start, sequence: edge.start % SEQUENCES, upstreamNext: end };
+  const read = async (offset: number) => (await upstream.read(offset, STEP_BYTES))[0];
+  const matched = await lastMatch({ start, end: reached }, read, (theirs) => matchOf(edge, theirs));
+  const common = await endOfCommon(edge, upstream, matched ?? { offset: edge.start, upstreamNext: start });
+  return common > edge.start ? behindOurs(common) : fresh;
+}
+
+/** Upstream's next batch may begin with records of ours and go on with others. */
+async function endOfCommon(edge: EdgeLog, upstream: UpstreamLog, { offset, upstreamNext }: Matched): Promise<number> {
+  const { end } = await upstream.range();
+  if (upstreamNext >= end) return offset;
+  const [theirs] = await upstream.read(upstreamNext, SCAN_BYTES);
+  return theirs === undefined ? offset : ((await startOf(edge, offset, theirs)) ?? offset);
 }

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { type EdgeLog, locate, type Position, type UpstreamLog } from '../../src/links/evidence.ts';
+import { type EdgeLog, locate, locateFresh, type Position, type UpstreamLog } from '../../src/links/evidence.ts';
 import type { Forwarded } from '../../src/links/outgoing.ts';
-import { nextOffsetOf, patchProducer } from '../../src/wire/batch/record-batch.ts';
+import { nextOffsetOf, patchProducer, writeInt64 } from '../../src/wire/batch/record-batch.ts';
 import { encodeBatch } from '../../src/wire/batch/record-encoder.ts';
 
 const PRODUCER = 7;
@@ -79,5 +79,57 @@ describe('where a link goes on', () => {
     };
     const located = await locate(cursorAt(10), edge, upstream);
     expect(located).toMatchObject({ kind: 'diverged', offset: 40 });
+  });
+
+  describe('without a cursor', () => {
+    /** Upstream holds our first `common` records in batches of `size`, then `others` batches that are not ours. */
+    function grown(common: number, size: number, others: number): UpstreamLog & { reads: number } {
+      const all: Buffer[] = [];
+      for (let offset = 0; offset < common; offset += size) {
+        const batch = stored(offset, Math.min(size, common - offset));
+        patchProducer(batch, PRODUCER, 0, offset);
+        all.push(batch);
+      }
+      for (let i = 0; i < others; i++) {
+        const batch = stored(1_000_000 + i, 1);
+        writeInt64(batch, 0, common + i);
+        patchProducer(batch, PRODUCER, 0, common + i);
+        all.push(batch);
+      }
+      const upstream = {
+        reads: 0,
+        range: async () => ({ start: 0, end: common + others }),
+        read: async (offset: number) => {
+          upstream.reads++;
+          return all.filter((batch) => nextOffsetOf(batch) > offset).slice(0, 1);
+        },
+      };
+      return upstream;
+    }
+
+    it('behind our records, however much was written behind them since', async () => {
+      const upstream = grown(4_000, 5, 3_000);
+      const located = await locateFresh(edgeOf(0, 6_000, 5), upstream);
+      expect(located).toMatchObject({ kind: 'advanced', offset: 4_000, sequence: 4_000, upstreamNext: 7_000 });
+      expect(upstream.reads).toBeLessThan(50);
+    });
+
+    it('behind our records in a run that ends in others', async () => {
+      // A copy of the data directory ends at 43; what is upstream was sent in one run of 38 to 47.
+      const upstream = grown(40, 5, 0);
+      const run = stored(40, 10);
+      patchProducer(run, PRODUCER, 0, 40);
+      const mixed: UpstreamLog = {
+        range: async () => ({ start: 0, end: 50 }),
+        read: async (offset, maxBytes) => (offset >= 40 ? [run] : upstream.read(offset, maxBytes)),
+      };
+      expect(await locateFresh(edgeOf(0, 43, 1), mixed)).toMatchObject({ kind: 'advanced', offset: 43 });
+      const cursor = await locate(cursorAt(10), edgeOf(0, 43, 1), mixed);
+      expect(cursor).toMatchObject({ kind: 'diverged', offset: 43 });
+    });
+
+    it('at the beginning, when nothing upstream is ours', async () => {
+      expect(await locateFresh(edgeOf(0, 40, 5), grown(0, 5, 500))).toMatchObject({ kind: 'confirmed', offset: 0 });
+    });
   });
 });

@@ -76,11 +76,13 @@ export class Edge {
   write(partition: MemoryPartition, count = 1): void {
     const from = this.#written.get(partition) ?? 0;
     this.#written.set(partition, from + count);
+    // No two partitions at the same time, not even those of a topic that is created again.
+    const hours = [...this.#written.keys()].indexOf(partition) * 3_600_000;
     const records = Array.from({ length: count }, (_, index) => ({
       key: null,
       value: Buffer.from(`${partition.topic.name}-${partition.index}:${from + index}`),
       headers: [],
-      timestamp: 1_700_000_000_000 + from + index,
+      timestamp: 1_700_000_000_000 + hours + from + index,
     }));
     partition.commit(encodeBatch(records, { now: 0 }));
     partition.wake();

@@ -10,10 +10,13 @@ export class TcpProxy {
   #port = 0;
   readonly #server: Server;
   readonly #pairs = new Set<readonly [Socket, Socket]>();
+  /** They lived through a freeze that was healed. */
+  readonly #buried = new WeakSet<readonly [Socket, Socket]>();
   /** Connections accepted so far. */
   connections = 0;
   /** Bytes that went towards the target. */
   bytesUp = 0;
+  #trigger: { readonly bytes: number; readonly pass: boolean; readonly done: () => void } | null = null;
 
   private constructor(target: number) {
     this.#target = target;
@@ -57,6 +60,34 @@ export class TcpProxy {
     this.#state = 'open';
   }
 
+  /** After `freeze`: new connections pass; what was open stays silent for ever, as behind a router that forgot it. */
+  heal(): void {
+    for (const pair of this.#pairs) this.#buried.add(pair);
+    this.#state = 'open';
+  }
+
+  /**
+   * Freezes in the middle of an exchange: as soon as a chunk of at least `bytes` comes from a client, it is passed on
+   * (its answer will be lost) or swallowed, and nothing gets through any more. Resolves with whether that happened
+   * within `timeoutMs`; otherwise it freezes then.
+   */
+  async freezeAtRequest(bytes: number, pass: boolean, timeoutMs: number): Promise<boolean> {
+    const happened = await new Promise<boolean>((resolve) => {
+      const timer = setTimeout(() => resolve(false), timeoutMs);
+      this.#trigger = {
+        bytes,
+        pass,
+        done: () => {
+          clearTimeout(timer);
+          resolve(true);
+        },
+      };
+    });
+    this.#trigger = null;
+    this.freeze();
+    return happened;
+  }
+
   close(): void {
     this.#dropAll();
     this.#server.close();
@@ -86,7 +117,14 @@ export class TcpProxy {
   #pump(from: Socket, to: Socket, pair: readonly [Socket, Socket], up: boolean): void {
     from.setNoDelay(true);
     from.on('data', (chunk) => {
-      if (this.#state !== 'open') return;
+      if (this.#state !== 'open' || this.#buried.has(pair)) return;
+      const trigger = this.#trigger;
+      if (up && trigger !== null && chunk.length >= trigger.bytes) {
+        this.#trigger = null;
+        this.#state = 'frozen';
+        trigger.done();
+        if (!trigger.pass) return;
+      }
       if (up) this.bytesUp += chunk.length;
       if (!to.write(chunk)) {
         from.pause();
@@ -97,7 +135,8 @@ export class TcpProxy {
     from.on('close', () => {
       if (this.#state === 'frozen') return;
       this.#pairs.delete(pair);
-      to.destroy();
+      // The far end hears nothing of the end of a connection that is buried.
+      if (!this.#buried.has(pair)) to.destroy();
     });
   }
 }
