@@ -274,6 +274,7 @@ export class SliceWriter {
     const tables = slice.tables!;
     slice.sealed = true;
     slice.tables = null;
+    slice.closeWhenIdle = true;
     this.#slices.release(slice);
     try {
       // Without it the slice is read again at the next start: nothing is lost, only time.

@@ -5,6 +5,7 @@
 import { asHeadwaterError, HeadwaterError } from '../errors.ts';
 import { chunkRecordKey, sliceName } from '../store/keys.ts';
 import type { Database, DatabaseOptions, Store } from '../store/store.ts';
+import { crc32c } from '../wire/batch/crc32c.ts';
 import { isCorruption, readRuns } from './chunk-scan.ts';
 import { RunTable } from './run-table.ts';
 
@@ -39,6 +40,8 @@ export class Slice {
   lastUse = 0;
   /** Set when its files are gone or about to be: nobody may open it again. */
   removed = false;
+  /** It was sealed while it was open for writing: closed when its last user leaves, to be opened for reading only. */
+  closeWhenIdle = false;
   /** Called when the last user leaves a slice that is to be removed. */
   onIdle: (() => void) | null = null;
 
@@ -114,7 +117,8 @@ export class Slices {
   }
 
   async #openOrRepair(slice: Slice): Promise<Database> {
-    const open = () => this.store.open(slice.name, { ...this.databaseOptions(), mustExist: true });
+    const options = { ...this.databaseOptions(), mustExist: true };
+    const open = () => this.store.open(slice.name, slice.sealed ? { ...options, sealed: crc32c } : options);
     try {
       return await open();
     } catch (error) {
@@ -142,7 +146,10 @@ export class Slices {
     slice.users--;
     if (slice.users > 0) return;
     if (slice.onIdle !== null) slice.onIdle();
-    else if (this.#open > this.options.openSlicesMax) this.#closeSurplus();
+    else if (slice.closeWhenIdle) {
+      slice.closeWhenIdle = false;
+      void this.close(slice).catch(() => {});
+    } else if (this.#open > this.options.openSlicesMax) this.#closeSurplus();
   }
 
   #closeSurplus(): void {

@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { crc32 } from 'node:zlib';
 import { Level } from 'level';
 import { HeadwaterError } from '../errors.ts';
+import { SealedTables } from './sealed-tables.ts';
 import type { Database, DatabaseOptions, Entry, Range, Scanner, Store, WriteBatch } from './store.ts';
 
 type Db = Level<Uint8Array, Uint8Array>;
@@ -236,6 +237,25 @@ class LevelStore implements Store {
   }
 
   async open(name: string, options: DatabaseOptions): Promise<Database> {
+    if (options.sealed !== undefined) {
+      const again = () => this.#openOrRepair(name, options);
+      const tables = await SealedTables.open(this.#path(name), options.sealed, again);
+      if (tables !== null) return tables;
+    }
+    return this.#openLevel(name, options);
+  }
+
+  /** For a sealed database whose tables turn out to be odd while they are read. */
+  async #openOrRepair(name: string, options: DatabaseOptions): Promise<Database> {
+    try {
+      return await this.#openLevel(name, options);
+    } catch {
+      await this.repair(name);
+      return this.#openLevel(name, options);
+    }
+  }
+
+  async #openLevel(name: string, options: DatabaseOptions): Promise<Database> {
     const path = this.#path(name);
     const found = await readdir(path).catch((error: unknown) => (codeOf(error) === 'ENOENT' ? ([] as string[]) : null));
     const files = found ?? [];

@@ -51,6 +51,11 @@ export interface DatabaseOptions {
   readonly compression?: boolean;
   /** Fail rather than create. */
   readonly mustExist?: boolean;
+  /**
+   * Nothing will be written to it any more: its files may be read without LevelDB. The function is CRC-32C, the checksum
+   * in them.
+   */
+  readonly sealed?: (bytes: Uint8Array) => number;
 }
 
 export interface Database {
