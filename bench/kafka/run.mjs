@@ -1,6 +1,6 @@
 // Headwater beside Apache Kafka on this machine, in this run: Kafka's own producer-perf-test and consumer-perf-test against
 // both, memory of both, and the ratios. Needs Java and the jars (any Kafka interop test fetches them into .cache) and dist/.
-//   node bench/kafka/run.mjs [--records 500000] [--sizes 100,1024] [--partitions 1] [--acks 1] [--profile]
+//   node bench/kafka/run.mjs [--records 500000] [--sizes 100,1024] [--partitions 1] [--acks 1] [--profile] [--only headwater]
 // --profile writes a CPU profile of the broker beside the results (open it in a browser's developer tools).
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
@@ -20,6 +20,7 @@ const { values: args } = parseArgs({
     partitions: { type: 'string', default: '1' },
     acks: { type: 'string', default: '1' },
     profile: { type: 'boolean', default: false },
+    only: { type: 'string', default: 'headwater,kafka' },
   },
 });
 const jars = join(ROOT, '.cache', `kafka-${VERSION}`);
@@ -120,6 +121,12 @@ function memoryOf(pid) {
   return { rss: read('VmRSS'), anonymous: read('RssAnon') };
 }
 
+/** Processor time used so far, seconds: what a loaded machine does not change. */
+function cpuOf(pid) {
+  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').at(-1).split(' ');
+  return (Number(fields[11]) + Number(fields[12])) / 100;
+}
+
 function measure(target, size) {
   const topic = `bench-${size}`;
   const { bootstrap } = target;
@@ -133,6 +140,7 @@ function measure(target, size) {
   const produced = /([\d.]+) records\/sec.*?([\d.]+) ms avg latency.*?([\d.]+) ms 99th/s.exec(
     produce(args.records).trim().split('\n').at(-1),
   );
+  const cpuBefore = cpuOf(target.pid);
   const consumed = tool(
     'ConsumerPerformance',
     ...['--bootstrap-server', bootstrap, '--topic', topic, '--messages', args.records, '--timeout', '60000'],
@@ -144,6 +152,7 @@ function measure(target, size) {
     latency: Number(produced[2]),
     p99: Number(produced[3]),
     consumed: Number(columns[9]),
+    cpu: ((cpuOf(target.pid) - cpuBefore) * 1e3) / Number(columns[2]),
     ...memoryOf(target.pid),
   };
 }
@@ -154,16 +163,19 @@ try {
   console.log(
     `${args.records} records, ${args.partitions} partition(s), acks=${args.acks}; Headwater syncs every commit, Kafka none`,
   );
-  const targets = [await startHeadwater(), await startKafka()];
+  const starts = { headwater: startHeadwater, kafka: startKafka };
+  const targets = [];
+  for (const name of args.only.split(',')) targets.push(await starts[name]());
   for (const size of args.sizes.split(',')) {
     const [ours, theirs] = targets.map((target) => {
       const result = measure(target, size);
       console.log(
         `${target.name}, ${size} bytes: produce ${number(result.produced)}/s (avg ${result.latency} ms, p99 ${result.p99} ms), ` +
-          `consume ${number(result.consumed)}/s, memory ${result.rss} MB (${result.anonymous} MB without mapped files)`,
+          `consume ${number(result.consumed)}/s (broker ${result.cpu.toFixed(2)} ms of processor a MB), memory ${result.rss} MB (${result.anonymous} MB without mapped files)`,
       );
       return result;
     });
+    if (theirs === undefined) continue;
     const ratio = (name) => (ours[name] / theirs[name]).toFixed(2);
     console.log(
       `ratio, ${size} bytes: produce ${ratio('produced')}, consume ${ratio('consumed')}, ` +
