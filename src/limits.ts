@@ -30,6 +30,8 @@ export const MQTT_PENDING_MAX_BYTES = 512 * KiB;
 export const MQTT_RECEIVE_MAXIMUM = 1_024;
 /** Deliveries at QoS 1 and 2 on the way to one client, whatever it would take. */
 export const MQTT_INFLIGHT_MAX = 256;
+/** The same in bytes (a setting may narrow it); and of publishes of one connection that wait for their write. */
+export const MQTT_INFLIGHT_MAX_BYTES = 512 * KiB;
 /** Deliveries waiting in one socket; above it the subscriber falls behind and reads from the log. */
 export const MQTT_OUTPUT_HIGH_WATER_BYTES = 64 * KiB;
 /** Topic Alias Maximum, both ways. */
@@ -65,6 +67,8 @@ export const APPEND_QUEUE_MAX_BYTES = 4 * MiB;
 export const COMMIT_MAX_BYTES = 1 * MiB;
 /** The newest batches kept in memory for readers at the end of the log, all partitions together. */
 export const TAIL_CACHE_MAX_BYTES = 4 * MiB;
+/** Key filters of chunks that readers of few topics used lately (log/key-filter.ts). */
+export const KEY_FILTERS_MAX_BYTES = 2 * MiB;
 /** Keys of one pass of compaction, as hashes with their newest offset (32 bytes each); more keys take more passes. */
 export const COMPACTION_MAP_MAX_BYTES = 2 * MiB;
 export const OPEN_SLICES_MAX = 64;

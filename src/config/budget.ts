@@ -8,6 +8,7 @@ import {
   GROUPS_TOTAL_MAX_BYTES,
   KAFKA_OUTPUT_MAX_BYTES,
   KAFKA_PARTIAL_REQUESTS_MAX_BYTES,
+  KEY_FILTERS_MAX_BYTES,
   MQTT_CATCH_UP_READ_BYTES,
   MQTT_CATCH_UP_READERS_MAX,
   MQTT_RETAINED_MAX_BYTES,
@@ -36,7 +37,10 @@ export interface BudgetLine {
 export function memoryBudget({ settings, links }: Pick<Config, 'settings' | 'links'>): BudgetLine[] {
   const lines: BudgetLine[] = [
     { what: 'the process itself', bytes: PROCESS_BYTES },
-    { what: 'the log', bytes: APPEND_QUEUE_MAX_BYTES + COMMIT_MAX_BYTES + TAIL_CACHE_MAX_BYTES + MEMTABLE_BYTES },
+    {
+      what: 'the log',
+      bytes: APPEND_QUEUE_MAX_BYTES + COMMIT_MAX_BYTES + TAIL_CACHE_MAX_BYTES + KEY_FILTERS_MAX_BYTES + MEMTABLE_BYTES,
+    },
     { what: 'Kafka requests and answers', bytes: KAFKA_PARTIAL_REQUESTS_MAX_BYTES + KAFKA_OUTPUT_MAX_BYTES },
     { what: 'max.connections', bytes: settings['max.connections'] * CONNECTION_BYTES },
     { what: 'consumer groups', bytes: GROUPS_TOTAL_MAX_BYTES },

@@ -115,6 +115,14 @@ export class HeadwaterLog implements Log {
     metrics.gauge('headwater_log_open_slices', 'Slices whose files are open', () => slices.openCount);
     metrics.gauge('headwater_log_index_bytes', 'Chunk indexes in memory', () => slices.indexBytes);
     metrics.gauge('headwater_log_live_bytes', 'Bytes of batches that can be read', () => this.liveBytes);
+    metrics.gauge('headwater_log_filter_bytes', 'Key filters in memory', () => slices.filters.bytes);
+    const { reader } = this.#parts;
+    metrics.computedCounter('headwater_log_read_bytes_total', 'Bytes of batches read back from slices', () => [
+      { labels: {}, value: reader.readBytes },
+    ]);
+    metrics.computedCounter('headwater_log_passed_offsets_total', 'Offsets that key filters spared a reader', () => [
+      { labels: {}, value: reader.passedOffsets },
+    ]);
     const { totals } = this.#parts.ledger;
     metrics.computedCounter('headwater_loss_ledger_offsets_total', 'Offsets in the loss ledger, by reason', () =>
       [...totals].map(([reason, value]) => ({ labels: { reason }, value })),

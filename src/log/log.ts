@@ -1,7 +1,7 @@
 /** Opens the log: metadata, catalog, recovery, partitions; then the writer and the queue begin. */
 import type { Env } from '../env.ts';
 import { asHeadwaterError, type HeadwaterError } from '../errors.ts';
-import { TAIL_CACHE_MAX_BYTES } from '../limits.ts';
+import { KEY_FILTERS_MAX_BYTES, TAIL_CACHE_MAX_BYTES } from '../limits.ts';
 import type { Logger } from '../logger.ts';
 import type { Metrics } from '../metrics.ts';
 import { META_DATABASE } from '../store/keys.ts';
@@ -163,6 +163,7 @@ export async function openLog({ store, env, metrics, logger, options = {} }: Ope
     writeBufferBytes: options.writeBufferBytes ?? 2 * MiB,
     openSlicesMax: OPEN_SEALED_SLICES_MAX,
     indexMaxBytes: INDEX_MAX_BYTES,
+    filterMaxBytes: KEY_FILTERS_MAX_BYTES,
     loadIndex: (slice) => meta.get(sliceIndexKey(slice.id)),
   });
   const recovery = new Recovery({ slices, meta, logger, snapshotsThrough: through, snapshots: byPartition });

@@ -42,8 +42,13 @@ import type {
 
 /** Room that the queue's size bound of a record leaves for the batch header. */
 const RECORD_GROUP_OVERHEAD = BATCH_HEADER_BYTES;
-/** Records gathered into one batch at most this, even where max.message.bytes allows more: one commit's share. */
-const RECORD_GROUP_MAX_BYTES = 512 * 1024;
+/**
+ * Records gathered into one batch at most this, even where max.message.bytes allows more: a reader who wants one of them
+ * must read them all (of batches of 1,000 records two thirds, for a thousandth of a topic).
+ */
+const RECORD_GROUP_MAX_BYTES = 32 * 1024;
+/** What is compressed together compresses better. */
+const COMPRESSED_GROUP_MAX_BYTES = 256 * 1024;
 
 /** A producer's batch is a view of its request frame: the cache must not keep the whole frame for a part of it. */
 function ownMemory(batch: Uint8Array): Uint8Array {
@@ -135,7 +140,8 @@ export class LogPartition implements Partition, AppendTarget {
       return;
     }
     let group = this.#open;
-    if (group === null || group.acks !== acks || group.bytes + bytes > Math.min(limit, RECORD_GROUP_MAX_BYTES)) {
+    const most = this.topic.compressor === null ? RECORD_GROUP_MAX_BYTES : COMPRESSED_GROUP_MAX_BYTES;
+    if (group === null || group.acks !== acks || group.bytes + bytes > Math.min(limit, most)) {
       group = new AppendGroup([], null, acks, 'client', RECORD_GROUP_OVERHEAD);
       this.pending.push(group);
       this.#open = group;
@@ -202,6 +208,7 @@ export class LogPartition implements Partition, AppendTarget {
         maxTimestamp: maxTimestampOf(batch),
         batch,
         moved: false,
+        records: group.records,
       };
     } catch (error) {
       this.#answer(group, asHeadwaterError(error), -1);
@@ -347,14 +354,14 @@ export class LogPartition implements Partition, AppendTarget {
   // Reading
 
   read(options: ReadOptions): Promise<ReadResult> {
-    const { from, maxBytes } = options;
+    const { from, maxBytes, only = null } = options;
     if (from < this.logStartOffset || from > this.logEndOffset) {
       const message = `${this.name}: offset ${from} is outside ${this.logStartOffset} to ${this.logEndOffset}`;
       return Promise.reject(new HeadwaterError('OFFSET_OUT_OF_RANGE', message));
     }
     const upTo = Math.min(options.upTo, this.logEndOffset);
     if (from >= this.#tail.firstOffset) return Promise.resolve(this.#readTail(from, upTo, maxBytes));
-    return this.#host.reader.read(this.id, this.segments, from, upTo, maxBytes, 'records');
+    return this.#host.reader.read(this.id, this.segments, from, upTo, maxBytes, 'records', only);
   }
 
   #readTail(from: number, upTo: number, maxBytes: number): ReadResult {

@@ -16,15 +16,18 @@ import {
 } from '../wire/batch/record-batch.ts';
 import { RecordCursor } from '../wire/batch/record-cursor.ts';
 import type { DamagedRange } from './chunk-scan.ts';
+import type { Stretch } from './key-filter.ts';
 import { type RunBounds, RunScan } from './run-scan.ts';
 import type { Run } from './run-table.ts';
 import type { Segment, Segments } from './segments.ts';
 import type { Slices } from './slice.ts';
 import type { SliceWriter } from './slice-writer.ts';
-import type { ReadResult } from './types.ts';
+import type { LabelQuery, ReadResult } from './types.ts';
 
 /** One step of a search by time. */
 const SEARCH_STEP_BYTES = 256 * 1024;
+/** A reader that finds nothing of what it wants in so many runs is given the offset to go on from. */
+const FILTERED_RUNS_MAX = 32;
 
 function boundsOf(run: Run, segment: Segment): RunBounds {
   return {
@@ -39,6 +42,9 @@ export class LogReader {
   readonly #slices: Slices;
   readonly #writer: () => SliceWriter;
   readonly #onDamage: (range: DamagedRange) => void;
+  /** Bytes of batches read from slices, and offsets passed over by key filters, since the start. */
+  readBytes = 0;
+  passedOffsets = 0;
 
   constructor(slices: Slices, writer: () => SliceWriter, onDamage: (range: DamagedRange) => void) {
     this.#slices = slices;
@@ -87,7 +93,9 @@ export class LogReader {
     upTo: number,
     maxBytes: number,
     what: 'stored' | 'records' = 'stored',
+    only: LabelQuery | null = null,
   ): Promise<ReadResult> {
+    let passedRuns = 0;
     const batches: Uint8Array[] = [];
     let bytes = 0;
     let next = from;
@@ -115,31 +123,52 @@ export class LogReader {
           if (run.baseOffset > next) await this.#unknown(partitionId, segment, database, next, run.baseOffset - 1);
           if (run.baseOffset >= upTo) break;
           if (Math.min(run.lastOffset, segment.lastOffset) < next) continue;
-          const scan = new RunScan(database, boundsOf(run, segment), next, this.#onDamage);
-          try {
-            steps: for (;;) {
-              const step = await scan.step(Math.max(1, maxBytes - bytes));
-              if (step.length === 0) break;
-              for (const batch of step) {
-                if (baseOffsetOf(batch) >= upTo) {
-                  next = upTo;
-                  break steps;
+          const bounds = boundsOf(run, segment);
+          let stretch = await this.#wanted(bounds, next, only, database);
+          while (stretch !== null && next < upTo && (bytes < maxBytes || batches.length === 0)) {
+            // From inside a batch the scan finds that batch; behind what was passed over it begins with one.
+            const baseOffset = stretch.firstOffset > next ? stretch.firstOffset : bounds.baseOffset;
+            this.passedOffsets += Math.max(0, stretch.firstOffset - next);
+            next = Math.max(next, stretch.firstOffset);
+            const within = { ...bounds, baseOffset, lastOffset: stretch.lastOffset };
+            const scan = new RunScan(database, within, next, this.#onDamage);
+            try {
+              steps: for (;;) {
+                const step = await scan.step(Math.max(1, maxBytes - bytes));
+                if (step.length === 0) {
+                  if (only !== null) next = Math.max(next, stretch.lastOffset + 1);
+                  break;
                 }
-                if (what === 'records' && recordCountOf(batch) === 0) {
+                for (const batch of step) {
+                  this.readBytes += batch.byteLength;
+                  if (baseOffsetOf(batch) >= upTo) {
+                    next = upTo;
+                    break steps;
+                  }
+                  if (what === 'records' && recordCountOf(batch) === 0) {
+                    next = lastOffsetOf(batch) + 1;
+                    continue;
+                  }
+                  if (batches.length > 0 && bytes + batch.byteLength > maxBytes) {
+                    return { batches, bytes, nextOffset: next };
+                  }
+                  batches.push(batch);
+                  bytes += batch.byteLength;
                   next = lastOffsetOf(batch) + 1;
-                  continue;
                 }
-                if (batches.length > 0 && bytes + batch.byteLength > maxBytes) {
-                  return { batches, bytes, nextOffset: next };
-                }
-                batches.push(batch);
-                bytes += batch.byteLength;
-                next = lastOffsetOf(batch) + 1;
+                if (bytes >= maxBytes) break;
               }
-              if (bytes >= maxBytes) break;
+            } finally {
+              await scan.close();
             }
-          } finally {
-            await scan.close();
+            if (next <= stretch.lastOffset) break;
+            stretch = await this.#wanted(bounds, next, only, database);
+          }
+          if (stretch === null && only !== null) {
+            const end = Math.min(upTo, Math.max(next, bounds.lastOffset + 1));
+            this.passedOffsets += end - next;
+            next = end;
+            if (++passedRuns >= FILTERED_RUNS_MAX && batches.length === 0) return { batches, bytes, nextOffset: next };
           }
         }
       } finally {
@@ -150,6 +179,16 @@ export class LogReader {
       else if (next === before) break;
     }
     return { batches, bytes, nextOffset: next };
+  }
+
+  /** The first stretch of the run from `from` on that a reader of `only` must read; null: the rest holds nothing of it. */
+  async #wanted(bounds: RunBounds, from: number, only: LabelQuery | null, database: Database): Promise<Stretch | null> {
+    const firstOffset = Math.max(from, bounds.baseOffset);
+    const { lastOffset, chunkId, partitionId } = bounds;
+    if (firstOffset > lastOffset) return null;
+    const known = only !== null && chunkId !== this.#writer().chunkId;
+    const filter = known ? await this.#slices.filter(chunkId, database) : null;
+    return filter === null ? { firstOffset, lastOffset } : filter.next(partitionId, firstOffset, lastOffset, only!);
   }
 
   /** The segment says [next, last] is here, the index knows no run of it: a chunk is gone. */

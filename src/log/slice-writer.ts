@@ -7,6 +7,7 @@ import type { Logger } from '../logger.ts';
 import {
   BATCH_KEY_BYTES,
   batchKey,
+  chunkFilterKey,
   chunkRecordKey,
   metaKey,
   metaRange,
@@ -16,10 +17,12 @@ import {
   writeBatchKey,
 } from '../store/keys.ts';
 import type { MetaOperation, MetaStore } from '../store/meta.ts';
-import type { Database } from '../store/store.ts';
+import type { Database, WriteBatch } from '../store/store.ts';
+import { KeyFilterBuilder } from './key-filter.ts';
 import { type Run, RunTable } from './run-table.ts';
 import { Slice, type Slices } from './slice.ts';
 import { type ChunkFill, closesChunk, needsNewChunk } from './slice-size.ts';
+import type { LogRecord } from './types.ts';
 
 /** One batch on its way into the store. */
 export interface StoredBatch {
@@ -30,6 +33,8 @@ export interface StoredBatch {
   readonly batch: Uint8Array;
   /** Copied forward from an old slice, not appended. */
   readonly moved: boolean;
+  /** What is in it, when it came as records. */
+  readonly records?: readonly LogRecord[] | null;
 }
 
 type OpenRun = { -readonly [K in keyof Run]: Run[K] };
@@ -125,6 +130,7 @@ export class SliceWriter {
   #fill: { bytes: number; entries: number } = { bytes: 0, entries: 0 };
   #appended = new Map<number, OpenRun>();
   #moved: OpenRun[] = [];
+  #filter = new KeyFilterBuilder();
   /** The chunk before this one on its way out of the memtable. */
   #forcing: Promise<void> = Promise.resolve();
   #sealing: Promise<void> = Promise.resolve();
@@ -195,13 +201,15 @@ export class SliceWriter {
     for (const stored of batches) {
       writeBatchKey(this.#key, chunkId, stored.partitionId, stored.lastOffset);
       batch.put(this.#key, stored.batch);
+      const { partitionId, baseOffset, lastOffset, records = null } = stored;
+      if (!stored.moved) this.#filter.add(partitionId, baseOffset, lastOffset, stored.batch.byteLength, records);
     }
     const closes = closesChunk(this.#fill, commit, writeBufferBytes);
     let table: RunTable | null = null;
     if (closes) {
       // The record joins the chunk's last commit: no synced write of its own.
       table = this.#tableWith(batches);
-      batch.put(chunkRecordKey(chunkId), table.bytes);
+      this.#putRecord(batch, table);
     }
     try {
       await batch.commit();
@@ -289,7 +297,7 @@ export class SliceWriter {
   async #closeChunk(): Promise<void> {
     const table = this.#tableWith([]);
     const batch = this.#slice!.database!.batch();
-    batch.put(chunkRecordKey(this.#chunkId), table.bytes);
+    this.#putRecord(batch, table);
     try {
       await batch.commit();
     } catch (error) {
@@ -297,6 +305,13 @@ export class SliceWriter {
       throw error;
     }
     this.#chunkClosed(table);
+  }
+
+  /** The record of the present chunk, and beside it what lets readers pass over parts of it. */
+  #putRecord(batch: WriteBatch, table: RunTable): void {
+    batch.put(chunkRecordKey(this.#chunkId), table.bytes);
+    const filter = this.#filter.finish();
+    if (filter !== null) batch.put(chunkFilterKey(this.#chunkId), filter);
   }
 
   #chunkClosed(table: RunTable): void {
@@ -319,6 +334,7 @@ export class SliceWriter {
     this.#fill = { bytes: 0, entries: 0 };
     this.#appended = new Map();
     this.#moved = [];
+    this.#filter = new KeyFilterBuilder();
   }
 
   /**
@@ -336,7 +352,7 @@ export class SliceWriter {
     await this.#eraseUnknown(database, (key) => batch.del(key));
     if (this.#fill.entries > 0) {
       const table = this.#tableWith([]);
-      batch.put(chunkRecordKey(this.#chunkId), table.bytes);
+      this.#putRecord(batch, table);
       await batch.commit();
       this.#broken = false;
       this.#chunkClosed(table);

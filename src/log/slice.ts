@@ -3,10 +3,11 @@
  * others are needed more. Exactly one is written (slice-writer.ts); the others only read, moved from and removed.
  */
 import { asHeadwaterError, HeadwaterError } from '../errors.ts';
-import { chunkRecordKey, sliceName } from '../store/keys.ts';
+import { chunkFilterKey, chunkRecordKey, sliceName } from '../store/keys.ts';
 import type { Database, DatabaseOptions, Store } from '../store/store.ts';
 import { crc32c } from '../wire/batch/crc32c.ts';
 import { isCorruption, readRuns } from './chunk-scan.ts';
+import { KeyFilter, KeyFilterCache } from './key-filter.ts';
 import { RunTable } from './run-table.ts';
 
 export interface SliceOptions {
@@ -16,6 +17,8 @@ export interface SliceOptions {
   readonly openSlicesMax: number;
   /** Chunk indexes of sealed slices kept in memory, bytes. */
   readonly indexMaxBytes: number;
+  /** Key filters of chunks kept in memory, bytes. */
+  readonly filterMaxBytes: number;
   /** The chunk index that was stored when the slice was sealed (a run table). */
   readonly loadIndex: (slice: Slice) => Promise<Uint8Array | undefined>;
 }
@@ -58,6 +61,7 @@ export class Slices {
   readonly all = new Map<number, Slice>();
   /** A slice cannot be opened nor repaired: its owner takes its segments out and quarantines it. */
   onUnreadable: (slice: Slice, reason: string) => void = () => {};
+  readonly filters: KeyFilterCache;
   #clock = 0;
   #open = 0;
   #closing = new Map<Slice, Promise<void>>();
@@ -65,6 +69,7 @@ export class Slices {
   constructor(store: Store, options: SliceOptions) {
     this.store = store;
     this.options = options;
+    this.filters = new KeyFilterCache(options.filterMaxBytes);
   }
 
   get openCount(): number {
@@ -183,6 +188,16 @@ export class Slices {
     slice.tables = index === null ? await this.#chunkRecords(slice, database) : [index];
     this.#dropIndexes(slice);
     return slice.tables;
+  }
+
+  /** The key filter of a chunk that is closed; null: it has none that can be read. */
+  async filter(chunkId: number, database: Database): Promise<KeyFilter | null> {
+    const known = this.filters.get(chunkId);
+    if (known !== undefined) return known;
+    const stored = await database.get(chunkFilterKey(chunkId));
+    const filter = stored === undefined ? null : KeyFilter.parse(stored);
+    this.filters.put(chunkId, filter);
+    return filter;
   }
 
   /** The slow way, for a slice whose index is not in the metadata database. */

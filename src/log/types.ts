@@ -20,6 +20,12 @@ export interface RecordHeader {
   readonly value: Uint8Array | null;
 }
 
+/** 32-bit hashes by which a record can be found again, unsigned; what they are of is the appender's affair. */
+export type Labels = Uint32Array;
+
+/** What a reader wants: records that have all labels of one of these. Never empty. */
+export type LabelQuery = readonly Labels[];
+
 /** A single record on its way in (MQTT). The log packs the records that wait for one commit into one batch. */
 export interface LogRecord {
   readonly key: Uint8Array | null;
@@ -27,6 +33,8 @@ export interface LogRecord {
   readonly headers: readonly RecordHeader[];
   /** Milliseconds since 1970; -1: the log stamps it. */
   readonly timestamp: number;
+  /** Lets a reader pass over it (key-filter.ts); without them it is always read. Never changed. */
+  readonly labels?: Labels;
 }
 
 /** What one commit added to one partition, handed to commit listeners before any waiter is woken. */
@@ -56,6 +64,11 @@ export interface ReadOptions {
   readonly maxBytes: number;
   /** A first batch above `maxBytes` is not returned: the answer is empty and `nextOffset` is `from`. */
   readonly allowNone?: boolean;
+  /**
+   * Batches that hold nothing of this may be left out, and a long way without any ends the read early: `nextOffset` then
+   * is where to go on. Everything that is wanted is in the answer, and mostly other things too.
+   */
+  readonly only?: LabelQuery;
 }
 
 /** Whole stored batches, in offset order, without holes except those compaction left. */

@@ -5,20 +5,23 @@
  */
 import type { Clock } from '../env.ts';
 import { HeadwaterError } from '../errors.ts';
-import { MQTT_CATCH_UP_READ_BYTES, MQTT_INFLIGHT_MAX, MQTT_OUTPUT_HIGH_WATER_BYTES } from '../limits.ts';
-import type { LogRecord } from '../log/types.ts';
+import { MQTT_INFLIGHT_MAX, MQTT_OUTPUT_HIGH_WATER_BYTES } from '../limits.ts';
+import type { LabelQuery } from '../log/types.ts';
 import type { QoS, Version } from '../wire/mqtt/packets.ts';
 import { type EncodedPublish, encodePublish } from '../wire/mqtt/publish.ts';
+import { Backlog, type BacklogOwner } from './backlog.ts';
 import type { CatchUp } from './catch-up.ts';
 import type { MqttCounters } from './counters.ts';
 import type { SharedEncodings } from './encodings.ts';
 import type { Feed } from './feed.ts';
+import { queryOf } from './labels.ts';
 import { type AgeOf, countedDown, type Message, messageOf } from './message.ts';
 import type { Output } from './output.ts';
 import { isPassing, READ_RETRY_MS, readRecords } from './read-records.ts';
 import type { RouteTable } from './routes.ts';
 import { withPosition } from './start-position.ts';
 import { type Match, matchOf, type Subscription } from './subscription-index.ts';
+import { SubscriptionStarts } from './subscription-starts.ts';
 import type { CatchingUp, Target } from './target.ts';
 import { matches } from './topic-filter.ts';
 
@@ -51,6 +54,8 @@ export interface Outgoing {
   /** Of a retained message: finds it again when its record is gone, or was never there. */
   readonly retainedTopic: string | null;
   state: OutgoingState;
+  /** Of its packet; 0: it was not sent on this connection yet. */
+  bytes: number;
 }
 
 export interface DeliveryContext {
@@ -60,6 +65,8 @@ export interface DeliveryContext {
   readonly counters: MqttCounters;
   readonly routes: RouteTable;
   readonly retainedAt: (topic: string) => Message | null;
+  /** Deliveries at QoS 1 and 2 on the way to one client, bytes; one more than that may be. */
+  readonly inflightMaxBytes: number;
   /** Scratch for one message at a time. */
   readonly encodings: SharedEncodings;
 }
@@ -81,31 +88,33 @@ export interface DeliveryOwner {
   store(done: (error: unknown) => void): void;
 }
 
-export class Delivery implements Target, CatchingUp {
+export class Delivery implements Target, CatchingUp, BacklogOwner {
   readonly #context: DeliveryContext;
   readonly #owner: DeliveryOwner;
   link: Link | null = null;
   /** By packet identifier, in the order sent. */
   readonly outgoing = new Map<number, Outgoing>();
-  /** The first offset not delivered, per partition; null: at the end of the log everywhere. */
-  lagging: Map<Feed, number> | null = null;
-  /** Offsets from which a subscription counts while the session is behind. */
-  readonly #starts = new Map<Subscription, Map<Feed, number>>();
+  readonly backlog: Backlog;
+  readonly starts = new SubscriptionStarts();
   #retained: RetainedDue[] = [];
   #retainedAt = 0;
   /** In flight from an earlier connection and not sent again yet. */
   #resend: Outgoing[] = [];
   #lastId = 0;
+  #inflightBytes = 0;
   /** Shared subscriptions this session is a member of. */
   readonly groups = new Set<{ pump(): void }>();
-  /** Records of its partitions that retention removed before it could read them, since the session began. */
-  skipped = 0;
   /** Something changed that a stored state does not show. */
   dirty = false;
 
   constructor(context: DeliveryContext, owner: DeliveryOwner) {
     this.#context = context;
     this.#owner = owner;
+    this.backlog = new Backlog(context, this);
+  }
+
+  get name(): string {
+    return this.#owner.clientId;
   }
 
   get #window(): number {
@@ -113,13 +122,15 @@ export class Delivery implements Target, CatchingUp {
   }
 
   get isBehind(): boolean {
-    return this.lagging !== null || this.#retainedAt < this.#retained.length || this.#resend.length > 0;
+    return this.backlog.places !== null || this.#retainedAt < this.#retained.length || this.#resend.length > 0;
   }
 
   #hasRoom(qos: number): boolean {
     const { link } = this;
     if (link === null || link.output.queuedBytes >= MQTT_OUTPUT_HIGH_WATER_BYTES) return false;
-    return qos === 0 || this.outgoing.size - this.#resend.length < this.#window;
+    if (qos === 0) return true;
+    if (this.#inflightBytes >= this.#context.inflightMaxBytes) return false;
+    return this.outgoing.size - this.#resend.length < this.#window;
   }
 
   offer(match: Match, message: Message, feed: Feed | null, offset: number, encodings: SharedEncodings): void {
@@ -142,14 +153,8 @@ export class Delivery implements Target, CatchingUp {
       this.#context.counters.dropped('live_only').value++;
       return;
     }
-    if (this.lagging === null) {
-      this.lagging = new Map();
-      this.#context.counters.fellBehind.value++;
-    }
-    if (!this.lagging.has(feed)) {
-      this.lagging.set(feed, offset);
-      this.pump();
-    }
+    if (this.backlog.places === null) this.#context.counters.fellBehind.value++;
+    if (this.backlog.note(feed, offset)) this.pump();
   }
 
   /** True when a message of this QoS can be sent at once, in order. */
@@ -183,8 +188,9 @@ export class Delivery implements Target, CatchingUp {
     }
     const packetId = this.#freeId();
     const retainedTopic = retained ? message.topic : null;
-    const outgoing: Outgoing = { packetId, qos, retain, feed, offset, retainedTopic, state: 'sent' };
+    const outgoing: Outgoing = { packetId, qos, retain, feed, offset, retainedTopic, state: 'sent', bytes: 0 };
     this.outgoing.set(packetId, outgoing);
+    this.#inFlight(outgoing, encoded.byteLength);
     if (qos === 1 || !this.#owner.persistent) {
       link.output.writePublish(encoded, packetId, false);
       return;
@@ -196,6 +202,11 @@ export class Delivery implements Target, CatchingUp {
       outgoing.state = 'sent';
       if (this.link === link) link.output.writePublish(encoded, packetId, false);
     });
+  }
+
+  #inFlight(outgoing: Outgoing, bytes: number): void {
+    this.#inflightBytes += bytes - outgoing.bytes;
+    outgoing.bytes = bytes;
   }
 
   #encode(
@@ -240,7 +251,10 @@ export class Delivery implements Target, CatchingUp {
 
   /** A delivery is over (PUBACK, PUBCOMP, or a PUBREC that refuses): room for the next. */
   finish(packetId: number): void {
-    if (!this.outgoing.delete(packetId)) return;
+    const outgoing = this.outgoing.get(packetId);
+    if (outgoing === undefined) return;
+    this.outgoing.delete(packetId);
+    this.#inFlight(outgoing, 0);
     this.dirty = true;
     this.hasRoomAgain();
   }
@@ -280,36 +294,21 @@ export class Delivery implements Target, CatchingUp {
 
   /** A subscription made now: what is read as backlog and older than this does not count for it. */
   startNow(subscription: Subscription): void {
-    if (this.lagging === null) return;
-    this.#starts.set(subscription, new Map([...this.lagging.keys()].map((feed) => [feed, feed.fanned])));
+    for (const feed of this.backlog.places?.keys() ?? []) this.starts.set(subscription, feed, feed.fanned);
   }
 
   /** A subscription that begins earlier than now: the session reads these partitions again (`pump`), for it alone. */
   rewind(subscription: Subscription, offsets: ReadonlyMap<Feed, number>): void {
     for (const [feed, offset] of offsets) {
-      const now = this.lagging?.get(feed) ?? feed.fanned;
-      this.#startAt(subscription, feed, offset);
+      const now = this.backlog.places?.get(feed) ?? feed.fanned;
+      this.starts.set(subscription, feed, offset);
       if (offset >= now) continue;
       for (const other of this.#owner.subscriptions.values()) {
-        if (other === subscription) continue;
-        this.#startAt(other, feed, Math.max(now, this.#starts.get(other)?.get(feed) ?? 0));
+        if (other !== subscription) this.starts.set(other, feed, Math.max(now, this.starts.get(other, feed)));
       }
-      this.lagging ??= new Map();
-      this.lagging.set(feed, offset);
+      this.backlog.places ??= new Map();
+      this.backlog.places.set(feed, offset);
     }
-  }
-
-  #startAt(subscription: Subscription, feed: Feed, offset: number): void {
-    let starts = this.#starts.get(subscription);
-    if (starts === undefined) {
-      starts = new Map();
-      this.#starts.set(subscription, starts);
-    }
-    starts.set(feed, offset);
-  }
-
-  forget(subscription: Subscription): void {
-    this.#starts.delete(subscription);
   }
 
   attach(link: Link): void {
@@ -319,6 +318,7 @@ export class Delivery implements Target, CatchingUp {
       // What was being stored is stored by now, or is stored again with the next change.
       if (outgoing.state === 'storing') outgoing.state = 'sent';
       if (outgoing.state === 'releasing') outgoing.state = 'released';
+      this.#inFlight(outgoing, 0);
     }
     this.pump();
     for (const group of this.groups) group.pump();
@@ -337,86 +337,34 @@ export class Delivery implements Target, CatchingUp {
     if (this.#resend.length > 0) return await this.#sendAgain(link);
     this.#sendRetained();
     if (this.#retainedAt < this.#retained.length) return false;
-    if (this.lagging === null) return false;
-    for (const [feed, from] of this.lagging) {
-      const start = Math.max(from, feed.partition.logStartOffset);
-      this.#countSkipped(start - from);
-      if (start >= feed.fanned) {
-        this.lagging.delete(feed);
-        continue;
-      }
-      // In turn with the others.
-      this.lagging.delete(feed);
-      this.lagging.set(feed, start);
-      if (!this.#hasRoom(0)) return false;
-      return await this.#readSome(link, feed, start);
+    if (this.backlog.places === null || !this.#hasRoom(0)) return false;
+    const { skipped } = this.backlog;
+    const progress = await this.backlog.read(() => this.link === link);
+    if (this.backlog.skipped !== skipped) this.dirty = true;
+    if (progress === 'end') this.starts.clear();
+    if (progress === 'later') this.#context.clock.after(READ_RETRY_MS, () => this.pump());
+    return progress === 'more';
+  }
+
+  query(): LabelQuery | null {
+    const filters: Subscription['levels'][] = [];
+    for (const { text, levels } of this.#owner.subscriptions.values()) {
+      if (!text.startsWith('$share/')) filters.push(levels);
     }
-    this.lagging = null;
-    this.#starts.clear();
-    return false;
+    return queryOf(filters);
   }
 
-  #countSkipped(records: number): void {
-    if (records === 0) return;
-    const { counters } = this.#context;
-    this.skipped += records;
-    counters.skippedByRetention.value += records;
-    counters.skippedBySession(this.#owner.clientId).value += records;
-    this.dirty = true;
-  }
-
-  async #readSome(link: Link, feed: Feed, start: number): Promise<boolean> {
-    const { partition } = feed;
-    let full = false;
-    const each = (offset: number, record: LogRecord): boolean => {
-      if (this.link !== link || this.lagging === null) return false;
-      // Moved before it is sent: a state stored while it is sent must not name it as unread.
-      this.lagging.set(feed, offset + 1);
-      if (this.#deliverFromLog(feed, offset, record)) return true;
-      this.lagging.set(feed, offset);
-      full = true;
-      return false;
-    };
-    try {
-      const next = await readRecords(partition, start, feed.fanned, MQTT_CATCH_UP_READ_BYTES, each);
-      if (this.link !== link || this.lagging === null) return false;
-      const now = this.lagging.get(feed) ?? start;
-      this.lagging.set(feed, Math.max(now, full ? now : next));
-      if (!full && next <= start && next < feed.fanned) this.lagging.set(feed, start + 1);
-    } catch (error) {
-      if (!(error instanceof HeadwaterError)) throw error;
-      if (this.link !== link || this.lagging === null) return false;
-      if (isPassing(error)) {
-        this.#context.clock.after(READ_RETRY_MS, () => this.pump());
-        return false;
-      }
-      // Retention moved on, or the topic is gone, or the bytes cannot be read: count it and go on behind it.
-      const now = this.lagging.get(feed) ?? start;
-      if (now >= partition.logStartOffset) {
-        this.#context.counters.unreadable.value++;
-        this.lagging.delete(feed);
-        if (this.lagging.size === 0) this.lagging = null;
-      }
-    }
-    return !full && this.isBehind;
-  }
-
-  /** False: there is no room for it. */
-  #deliverFromLog(feed: Feed, offset: number, record: LogRecord): boolean {
-    const message = messageOf(record, feed.partition.topic.name, this.#context.routes);
-    if (message === null) return true;
+  /** A message of the backlog. */
+  take(message: Message, feed: Feed, offset: number): boolean {
     const levels = message.topic.split('/');
     const found: Subscription[] = [];
     for (const subscription of this.#owner.subscriptions.values()) {
-      if (subscription.text.startsWith('$share/')) continue;
-      if (!matches(subscription.levels, levels)) continue;
-      if (offset < (this.#starts.get(subscription)?.get(feed) ?? 0)) continue;
-      found.push(subscription);
+      if (subscription.text.startsWith('$share/') || !matches(subscription.levels, levels)) continue;
+      if (offset >= this.starts.get(subscription, feed)) found.push(subscription);
     }
     if (found.length === 0) return true;
     const match = this.withoutOwn(matchOf(this, found), message);
-    if (match === null) return true;
-    return this.deliverBehind(match, message, feed, offset);
+    return match === null || this.deliverBehind(match, message, feed, offset);
   }
 
   /** Sends a message read from the log; false: there is no room. */
@@ -450,7 +398,8 @@ export class Delivery implements Target, CatchingUp {
       if (this.link !== link) return false;
       this.#resend.shift();
       if (message === null) {
-        this.#countSkipped(1);
+        this.backlog.countSkipped(1);
+        this.dirty = true;
         this.outgoing.delete(outgoing.packetId);
         continue;
       }
@@ -464,6 +413,7 @@ export class Delivery implements Target, CatchingUp {
         link.version,
       );
       this.#context.counters.deliveries.value++;
+      this.#inFlight(outgoing, encoded.byteLength);
       link.output.writePublish(encoded, outgoing.packetId, true);
     }
     return this.isBehind;

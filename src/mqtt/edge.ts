@@ -5,6 +5,7 @@ import { delay, type Env, type Timer } from '../env.ts';
 import { asHeadwaterError } from '../errors.ts';
 import {
   MQTT_CONNECTIONS_MAX,
+  MQTT_INFLIGHT_MAX_BYTES,
   MQTT_PACKET_MAX_BYTES,
   MQTT_RECEIVE_MAXIMUM,
   MQTT_RETAINED_MAX_BYTES,
@@ -52,6 +53,8 @@ export interface MqttEdgeOptions {
   readonly maxSessionExpiry?: number;
   readonly retainedMaxBytes?: number;
   readonly willsMaxBytes?: number;
+  /** Of one client, each way: publishes that wait for their write, deliveries that are not acknowledged. */
+  readonly maxInflightBytes?: number;
   /** For $SYS/broker/version. */
   readonly version?: string;
 }
@@ -129,7 +132,17 @@ export class MqttEdge {
     this.#catchUp = new CatchUp(logger);
     const encodings = new SharedEncodings();
     const retainedAt = (topic: string) => this.#retained.matching([topic])[0]?.message ?? null;
-    const delivery: DeliveryContext = { clock, ageOf, catchUp: this.#catchUp, counters, routes, encodings, retainedAt };
+    const inflightMaxBytes = options.maxInflightBytes ?? MQTT_INFLIGHT_MAX_BYTES;
+    const delivery: DeliveryContext = {
+      clock,
+      ageOf,
+      catchUp: this.#catchUp,
+      counters,
+      routes,
+      encodings,
+      retainedAt,
+      inflightMaxBytes,
+    };
     const retainedMax = options.retainedMaxBytes ?? MQTT_RETAINED_MAX_BYTES;
     this.#retained = new RetainedMessages(meta, fanOut, ageOf, retainedMax);
     const retained = this.#retained;
@@ -263,7 +276,7 @@ export class MqttEdge {
         subscriptions: [...connection.session!.subscriptions.keys()],
         inFlight: connection.session!.delivery.outgoing.size,
         behind: connection.session!.delivery.isBehind,
-        skippedRecords: connection.session!.delivery.skipped,
+        skippedRecords: connection.session!.delivery.backlog.skipped,
       }));
   }
 

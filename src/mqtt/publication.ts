@@ -1,5 +1,5 @@
 /** A PUBLISH on its way in: the record for the log, the message for live subscribers, and a place in the ack queue. */
-import type { LogRecord, RecordHeader } from '../log/types.ts';
+import type { Labels, LogRecord, RecordHeader } from '../log/types.ts';
 import type { QoS } from '../wire/mqtt/packets.ts';
 import type { Properties } from '../wire/mqtt/properties.ts';
 import type { Message } from './message.ts';
@@ -45,6 +45,10 @@ export class Publication implements LogRecord, Message {
     this.properties = properties;
     this.publisher = publisher;
     this.packetId = packetId;
+  }
+
+  get labels(): Labels {
+    return this.entry.labels;
   }
 
   get payload(): Uint8Array {

@@ -1,6 +1,6 @@
 /** Reads visible records of a partition one by one: no control records, none of aborted transactions. */
 import { HeadwaterError } from '../errors.ts';
-import type { AbortedTransaction, LogRecord, Partition } from '../log/types.ts';
+import type { AbortedTransaction, LabelQuery, LogRecord, Partition } from '../log/types.ts';
 import { openBatch } from '../wire/batch/compression.ts';
 import { baseOffsetOf, isControl, isTransactional, nextOffsetOf, producerIdOf } from '../wire/batch/record-batch.ts';
 import type { RecordCursor } from '../wire/batch/record-cursor.ts';
@@ -34,8 +34,8 @@ function walk(cursor: RecordCursor, from: number, each: EachRecord): number | nu
 }
 
 /**
- * Reads about `maxBytes` from `from` (at or above the log start) and returns the offset to go on from. Rejects as
- * `Partition.read` does.
+ * Reads about `maxBytes` from `from` (at or above the log start) and returns the offset to go on from; with `only` others
+ * than those may be left out. Rejects as `Partition.read` does.
  */
 export async function readRecords(
   partition: Partition,
@@ -43,8 +43,9 @@ export async function readRecords(
   upTo: number,
   maxBytes: number,
   each: EachRecord,
+  only: LabelQuery | null = null,
 ): Promise<number> {
-  const { batches, nextOffset } = await partition.read({ from, upTo, maxBytes });
+  const { batches, nextOffset } = await partition.read({ from, upTo, maxBytes, ...(only === null ? {} : { only }) });
   const aborted = batches.some((batch) => isTransactional(batch))
     ? partition.abortedTransactions(from, nextOffset)
     : [];

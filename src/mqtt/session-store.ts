@@ -43,6 +43,8 @@ interface StoredState {
   readonly c: readonly Position[];
   /** [packet id, qos, state, retain, ...position, MQTT topic of a retained message]; topic id '': not in the log. */
   readonly o: readonly [number, 1 | 2, OutgoingState, boolean, string, number, number, string?][];
+  /** [filter, ...position]: from there on the subscription counts, while the session is before that; absent: none. */
+  readonly f?: readonly [string, string, number, number][];
   /** [packet id, state, exchange, ...position] */
   readonly i: readonly [number, 'intending' | 'received', Uint8Array | null, string, number, number][];
 }
@@ -135,7 +137,7 @@ export class SessionStore implements SessionSaver {
   #positionsOf(session: Session): Map<Feed, number> {
     const positions = new Map<Feed, number>();
     for (const feed of this.#feedsOf(session)) positions.set(feed, feed.fanned);
-    for (const [feed, offset] of session.delivery.lagging ?? []) positions.set(feed, offset);
+    for (const [feed, offset] of session.delivery.backlog.places ?? []) positions.set(feed, offset);
     return positions;
   }
 
@@ -151,7 +153,7 @@ export class SessionStore implements SessionSaver {
   /** Notes where a session that leaves the end of the log is. */
   pin(session: Session): void {
     const positions = this.#positionsOf(session);
-    if (positions.size > 0) session.delivery.lagging = positions;
+    if (positions.size > 0) session.delivery.backlog.places = positions;
   }
 
   #stateOf(session: Session): StoredState {
@@ -170,13 +172,18 @@ export class SessionStore implements SessionSaver {
     for (const [packetId, one] of session.inbound) {
       if (one.feed !== null) inbound.push([packetId, one.state, one.exchange, ...at(one.feed, one.from)]);
     }
-    const skipped = delivery.skipped === 0 ? {} : { k: delivery.skipped };
+    const starts: [string, ...Position][] = [];
+    for (const [subscription, feed, offset] of delivery.starts.ahead(delivery.backlog.places ?? new Map())) {
+      starts.push([subscription.text, ...at(feed, offset)]);
+    }
+    const skipped = delivery.backlog.skipped === 0 ? {} : { k: delivery.backlog.skipped };
     return {
       v: VERSION,
       ...skipped,
       c: [...positions].map(([feed, offset]) => at(feed, offset)),
       o: outgoing,
       i: inbound,
+      ...(starts.length === 0 ? {} : { f: starts }),
     };
   }
 
@@ -207,7 +214,7 @@ export class SessionStore implements SessionSaver {
 
   #restore(session: Session, state: StoredState): void {
     const { delivery } = session;
-    delivery.skipped = state.k ?? 0;
+    delivery.backlog.skipped = state.k ?? 0;
     const lagging = new Map<Feed, number>();
     for (const [topicId, partition, offset] of state.c) {
       const feed = this.#fanOut.feedAt(topicId, partition);
@@ -216,15 +223,29 @@ export class SessionStore implements SessionSaver {
     }
     // A partition made while the session slept: all of it is news.
     for (const feed of this.#feedsOf(session)) if (!lagging.has(feed)) lagging.set(feed, feed.partition.logStartOffset);
-    if (lagging.size > 0) delivery.lagging = lagging;
+    if (lagging.size > 0) delivery.backlog.places = lagging;
     for (const [packetId, qos, outgoingState, retain, topicId, partition, offset, topic] of state.o) {
       const feed = topicId === '' ? null : this.#fanOut.feedAt(topicId, partition);
       const retainedTopic = topic ?? null;
-      delivery.outgoing.set(packetId, { packetId, qos, retain, feed, offset, retainedTopic, state: outgoingState });
+      delivery.outgoing.set(packetId, {
+        packetId,
+        qos,
+        retain,
+        feed,
+        offset,
+        retainedTopic,
+        state: outgoingState,
+        bytes: 0,
+      });
     }
     for (const [packetId, inboundState, exchange, topicId, partition, from] of state.i) {
       const feed = this.#fanOut.feedAt(topicId, partition);
       session.inbound.set(packetId, { state: inboundState, feed, from, exchange, pending: false, onReceived: null });
+    }
+    for (const [text, topicId, partition, offset] of state.f ?? []) {
+      const subscription = session.subscriptions.get(text);
+      const feed = this.#fanOut.feedAt(topicId, partition);
+      if (subscription !== undefined && feed !== null) delivery.starts.set(subscription, feed, offset);
     }
     // What was published at any QoS while a QoS 0 subscription slept is not kept for it, as users of MQTT expect.
     for (const subscription of session.subscriptions.values()) {

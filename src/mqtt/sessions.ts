@@ -224,7 +224,9 @@ export class Sessions {
     const state = new Promise<void>((resolve, reject) =>
       store.saveState(session, (error) => (error == null ? resolve() : reject(error))),
     );
-    await Promise.all([state, store.saveInfo(session, true)]);
+    const groups = this.#deps.subscriptions.saveGroupsOf(session);
+    const stored = groups.length === 0 ? null : this.#deps.meta.write(groups);
+    await Promise.all([state, store.saveInfo(session, true), stored]);
   }
 
   /** Wills that are due, sessions that expired. Called about once a second. */

@@ -58,7 +58,7 @@ export class Subscriptions {
       if (session.subscriptions.size >= MQTT_SUBSCRIPTIONS_PER_SESSION_MAX || this.size >= MQTT_SUBSCRIPTIONS_MAX) {
         throw new MqttError(REASON.QUOTA_EXCEEDED, 'too many subscriptions');
       }
-    } else session.delivery.forget(old);
+    } else session.delivery.starts.forget(old);
     session.subscriptions.set(subscription.text, subscription);
     this.connect(session, subscription);
     if (old === undefined) session.delivery.startNow(subscription);
@@ -85,7 +85,7 @@ export class Subscriptions {
     const subscription = session.subscriptions.get(text);
     if (subscription === undefined) return false;
     session.subscriptions.delete(text);
-    session.delivery.forget(subscription);
+    session.delivery.starts.forget(subscription);
     this.#disconnect(session, subscription, false);
     return true;
   }
@@ -132,19 +132,31 @@ export class Subscriptions {
         if (text.startsWith('$share/')) kept.set(text, [...(kept.get(text) ?? []), session.clientId]);
       }
     }
-    return [...kept].map(([text, clientIds]) => {
+    return [...kept].map(([text, clientIds]) => this.#stored(text, clientIds));
+  }
+
+  /** The groups that a persistent session is a member of, connected or not. */
+  saveGroupsOf(session: Session): MetaOperation[] {
+    const operations: MetaOperation[] = [];
+    for (const text of session.subscriptions.keys()) {
       const group = this.#groups.get(text);
-      const positions = new Map<Feed, number>();
-      for (const feed of group === undefined ? [] : this.#fanOut.feedsFor(group.levels))
-        positions.set(feed, feed.fanned);
-      for (const [feed, offset] of group?.lagging ?? []) positions.set(feed, offset);
-      const c = [...positions].map(([feed, offset]): [string, number, number] => [
-        feed.partition.topic.id,
-        feed.partition.index,
-        offset,
-      ]);
-      const stored: StoredGroup = { v: 1, c, m: clientIds };
-      return { key: metaKey('session', 'group', text), value: encode(stored) };
-    });
+      if (group === undefined) continue;
+      operations.push(this.#stored(text, [...new Set([...group.sleepers, session.clientId])]));
+    }
+    return operations;
+  }
+
+  #stored(text: string, clientIds: readonly string[]): MetaOperation {
+    const group = this.#groups.get(text);
+    const positions = new Map<Feed, number>();
+    for (const feed of group === undefined ? [] : this.#fanOut.feedsFor(group.levels)) positions.set(feed, feed.fanned);
+    for (const [feed, offset] of group?.backlog.places ?? []) positions.set(feed, offset);
+    const c = [...positions].map(([feed, offset]): [string, number, number] => [
+      feed.partition.topic.id,
+      feed.partition.index,
+      offset,
+    ]);
+    const stored: StoredGroup = { v: 1, c, m: clientIds };
+    return { key: metaKey('session', 'group', text), value: encode(stored) };
   }
 }

@@ -1,7 +1,8 @@
 /** What is known of an MQTT topic name: route, key, partition, who subscribes. Remembered for the topics in use. */
 import { MQTT_TOPIC_CACHE_ENTRIES } from '../limits.ts';
-import type { Log, Partition } from '../log/types.ts';
+import type { Labels, Log, Partition } from '../log/types.ts';
 import { partitionForKey } from '../wire/batch/murmur2.ts';
+import { labelsOf } from './labels.ts';
 import type { Route, RouteTable } from './routes.ts';
 import type { Match, SubscriptionIndex } from './subscription-index.ts';
 import { type Levels, parseTopicName } from './topic-filter.ts';
@@ -9,6 +10,7 @@ import { type Levels, parseTopicName } from './topic-filter.ts';
 export interface TopicEntry {
   readonly topic: string;
   readonly levels: Levels;
+  readonly labels: Labels;
   readonly route: Route;
   /** Null when the key depends on the client. */
   readonly key: Buffer | null;
@@ -44,7 +46,16 @@ export class TopicCache {
     const route = this.#routes.find(levels);
     const key = route.usesClient ? null : Buffer.from(route.keyOf(topic, levels, ''));
     const partition = key === null || !route.store ? null : this.#partition(route, key);
-    const entry: TopicEntry = { topic, levels, route, key, partition, matches: [], matchesVersion: 0 };
+    const entry: TopicEntry = {
+      topic,
+      levels,
+      labels: labelsOf(topic, levels),
+      route,
+      key,
+      partition,
+      matches: [],
+      matchesVersion: 0,
+    };
     if (this.#entries.size >= MQTT_TOPIC_CACHE_ENTRIES) {
       for (const oldest of this.#entries.keys()) {
         this.#entries.delete(oldest);

@@ -144,9 +144,14 @@ export function parseBatchKey(key: Uint8Array): BatchKey | null {
   return { chunkId: bytes.readUInt32BE(0), partitionId: bytes.readUInt32BE(4), lastOffset };
 }
 
-/** The metadata record of a chunk: the last key of the chunk. */
+/** The metadata record of a chunk, behind its batches. */
 export function chunkRecordKey(chunkId: number): Buffer {
   return batchKey(chunkId, CHUNK_RECORD_PARTITION, 0);
+}
+
+/** The key filter of a chunk (log/key-filter.ts), behind its metadata record; optional. */
+export function chunkFilterKey(chunkId: number): Buffer {
+  return batchKey(chunkId, CHUNK_RECORD_PARTITION, 1);
 }
 
 /** A key outside all data: compacting it forces the memtable out without touching a table. */

@@ -4,6 +4,7 @@ import mqttPacket from 'mqtt-packet';
 import { type Clock, systemEnv, type Timer } from '../../src/env.ts';
 import type { HeadwaterLog } from '../../src/log/headwater-log.ts';
 import { openLog } from '../../src/log/log.ts';
+import type { LogOptions } from '../../src/log/log-options.ts';
 import { silentLogger } from '../../src/logger.ts';
 import { Metrics } from '../../src/metrics.ts';
 import { MqttEdge, type MqttEdgeDependencies, type MqttEdgeOptions } from '../../src/mqtt/edge.ts';
@@ -44,6 +45,7 @@ export async function startEdge(
   options: Partial<MqttEdgeOptions> = {},
   deps: Partial<MqttEdgeDependencies> = {},
   disk = new MemoryDisk(),
+  logOptions: LogOptions = {},
 ): Promise<TestEdge> {
   const metrics = new Metrics();
   const store = disk.mount();
@@ -52,7 +54,7 @@ export async function startEdge(
     env: systemEnv,
     metrics,
     logger: silentLogger,
-    options: { retentionSchedule: null, numPartitions: 3 },
+    options: { retentionSchedule: null, numPartitions: 3, ...logOptions },
   });
   const listeners = [{ host: '127.0.0.1', port: 0 }];
   const base = { log, meta: log.meta, env: systemEnv, metrics, logger: silentLogger };
