@@ -6,7 +6,7 @@ const may = {
   'wire/kafka': ['wire/bytes'],
   'wire/mqtt': ['wire/bytes'],
   config: ['log/topic-config.ts'],
-  store: [],
+  store: ['wire/batch/crc32c.ts'],
   time: ['store'],
   log: ['store', 'wire/bytes', 'wire/batch'],
   groups: ['store', 'log'],

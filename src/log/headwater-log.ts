@@ -373,10 +373,13 @@ export class HeadwaterLog implements Log {
     const key = `${range.partitionId}:${range.lastOffset}`;
     const partition = this.#partitions.get(range.partitionId);
     if (partition === undefined || this.#knownDamage.has(key)) return;
+    // What was let go before is no loss: a scan names whole batches, and the log may begin inside one.
+    if (range.lastOffset < partition.logStartOffset) return;
     this.#knownDamage.add(key);
     const { name, id } = partition.topic;
     this.#parts.logger.error({ partition: partition.name, ...range }, 'a stored batch is damaged');
-    const { firstOffset, lastOffset } = range;
+    const firstOffset = Math.max(range.firstOffset, partition.logStartOffset);
+    const { lastOffset } = range;
     const reason = `corruption: ${range.reason}`;
     const loss = { topic: name, topicId: id, partition: partition.index, firstOffset, lastOffset, reason, by: 'log' };
     this.#parts.ledger.record([loss]).catch((error: unknown) => {

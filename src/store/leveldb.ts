@@ -3,27 +3,26 @@
  * open for as long as the store is: LevelDB's file lock refuses a second process and is released by the kernel when ours
  * dies. The file `FORMAT` carries the version of everything beside it (FORMAT.md).
  */
-import { randomBytes } from 'node:crypto';
-import { mkdir, open as openFile, readdir, readFile, rename, rm, stat, statfs } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rename, rm, stat, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
-import { crc32 } from 'node:zlib';
 import { Level } from 'level';
 import { HeadwaterError } from '../errors.ts';
+import { replaceFile, syncDirectory, writeReserve } from './durable-file.ts';
+import { checkFormat } from './format-file.ts';
 import { SealedTables } from './sealed-tables.ts';
 import type { Database, DatabaseOptions, Entry, Range, Scanner, Store, WriteBatch } from './store.ts';
+import { soundEntries, tableDamage } from './table-check.ts';
 
 type Db = Level<Uint8Array, Uint8Array>;
 
-/** Version of the data directory. Permanent rule: a release reads this version and the one before, and writes this one. */
-export const STORE_FORMAT_VERSION = 1;
-const FORMAT_FILE = 'FORMAT';
 const LOCK_NAME = 'lock';
 const QUARANTINE = 'quarantine';
 const RESERVE_FILE = 'RESERVE';
-/** The reserve is written in steps of this size. */
-const RESERVE_STEP_BYTES = 256 * 1024;
+/** One write of what a damaged table still held. */
+const RESTORE_STEP_BYTES = 1024 * 1024;
 /** stat's unit of `blocks`. */
 const STAT_BLOCK_BYTES = 512;
+const TABLE = /\.(ldb|sst)$/;
 const NAME = /^[a-z][a-z0-9-]{0,63}$/;
 /** Table files that one database keeps open; LevelDB's own minimum. */
 const OPEN_TABLES_MAX = 74;
@@ -212,12 +211,26 @@ function openLevel(path: string, options: DatabaseOptions): Db {
   } as object);
 }
 
-async function syncDirectory(path: string): Promise<void> {
-  const handle = await openFile(path, 'r');
+/** Puts back what a damaged table still held, where nothing newer is. */
+async function restore(path: string, saved: readonly Entry[]): Promise<void> {
+  if (saved.length === 0) return;
+  const db = openLevel(path, { mustExist: true });
   try {
-    await handle.sync();
+    await db.open();
+    let batch = db.batch();
+    let bytes = 0;
+    for (const { key, value } of saved) {
+      if ((await db.get(key)) !== undefined) continue;
+      batch.put(key, value);
+      bytes += value.byteLength;
+      if (bytes < RESTORE_STEP_BYTES) continue;
+      await batch.write({ sync: true });
+      batch = db.batch();
+      bytes = 0;
+    }
+    await batch.write({ sync: true });
   } finally {
-    await handle.close();
+    await db.close();
   }
 }
 
@@ -225,6 +238,8 @@ async function syncDirectory(path: string): Promise<void> {
 class LevelStore implements Store {
   readonly #directory: string;
   readonly #lock: Db;
+  /** Tables that were found sound by this process, by database: they are never written to again. */
+  readonly #sound = new Map<string, Set<string>>();
 
   constructor(directory: string, lock: Db) {
     this.#directory = directory;
@@ -263,6 +278,9 @@ class LevelStore implements Store {
     if (!files.includes('CURRENT') && files.some((file) => /\.(ldb|sst|log)$|^MANIFEST-/.test(file))) {
       throw new HeadwaterError('STORE_FAILED', `cannot open ${name}: its file CURRENT is missing`);
     }
+    for (const [table, damage] of await this.#damagedTables(name, files)) {
+      throw new HeadwaterError('STORE_FAILED', `cannot open ${name}: ${table} is corrupted: ${damage}`);
+    }
     const db = openLevel(path, options);
     try {
       await db.open();
@@ -277,6 +295,24 @@ class LevelStore implements Store {
     return new LevelDatabase(db, name);
   }
 
+  /** Each table is read once by a process, before LevelDB may meet what makes it abort (table-check.ts). */
+  async #damagedTables(name: string, files: readonly string[]): Promise<Map<string, string>> {
+    const damaged = new Map<string, string>();
+    const sound = this.#sound.get(name) ?? new Set<string>();
+    this.#sound.set(name, sound);
+    for (const file of files) {
+      if (!TABLE.test(file) || sound.has(file)) continue;
+      try {
+        const damage = await tableDamage(join(this.#path(name), file));
+        if (damage === null) sound.add(file);
+        else damaged.set(file, damage);
+      } catch (error) {
+        throw storeError(name, 'read', error);
+      }
+    }
+    return damaged;
+  }
+
   async list(): Promise<string[]> {
     const entries = await readdir(this.#directory, { withFileTypes: true });
     return entries
@@ -288,6 +324,7 @@ class LevelStore implements Store {
 
   async remove(name: string): Promise<void> {
     const path = this.#path(name);
+    this.#sound.delete(name);
     try {
       await rm(path, { recursive: true, force: true });
     } catch (error) {
@@ -297,30 +334,42 @@ class LevelStore implements Store {
 
   async repair(name: string): Promise<void> {
     const path = this.#path(name);
+    this.#sound.delete(name);
     try {
+      const files = await readdir(path);
+      const saved: Entry[] = [];
+      for (const [table, damage] of await this.#damagedTables(name, files)) {
+        saved.push(...(await soundEntries(join(path, table))));
+        // LevelDB's repair would read it, and abort.
+        await this.#shelve(join(name, table), `${name}-${table.replace('.', '-')}`, `${name}/${table}: ${damage}`);
+      }
+      this.#sound.delete(name);
       await (Level as unknown as { repair(location: string): Promise<void> }).repair(path);
+      await restore(path, saved);
     } catch (error) {
       throw storeError(name, 'repair', error);
     }
   }
 
   async quarantine(name: string, report: string): Promise<void> {
-    const path = this.#path(name);
-    const shelf = join(this.#directory, QUARANTINE);
+    this.#sound.delete(name);
     try {
-      await mkdir(shelf, { recursive: true });
-      const taken = new Set(await readdir(shelf));
-      let n = 1;
-      while (taken.has(`${name}.${n}`)) n++;
-      await rename(path, join(shelf, `${name}.${n}`));
-      await this.#replaceFile(
-        join(shelf, `${name}.${n}.txt`),
-        Buffer.from(report.endsWith('\n') ? report : `${report}\n`),
-      );
-      await syncDirectory(this.#directory);
+      await this.#shelve(name, name, report);
     } catch (error) {
       throw storeError(name, 'quarantine', error);
     }
+  }
+
+  /** Moves a file or directory to `quarantine/<as>.<n>`, with the report beside it. */
+  async #shelve(from: string, as: string, report: string): Promise<void> {
+    const shelf = join(this.#directory, QUARANTINE);
+    await mkdir(shelf, { recursive: true });
+    const taken = new Set(await readdir(shelf));
+    let n = 1;
+    while (taken.has(`${as}.${n}`)) n++;
+    await rename(join(this.#directory, from), join(shelf, `${as}.${n}`));
+    await replaceFile(join(shelf, `${as}.${n}.txt`), Buffer.from(report.endsWith('\n') ? report : `${report}\n`));
+    await syncDirectory(this.#directory);
   }
 
   async sizeOf(name: string): Promise<number> {
@@ -370,46 +419,14 @@ class LevelStore implements Store {
   async writeFile(name: string, content: Uint8Array): Promise<void> {
     checkName(name);
     try {
-      await this.#replaceFile(join(this.#directory, `${name}.file`), content);
+      await replaceFile(join(this.#directory, `${name}.file`), content);
     } catch (error) {
       throw storeError(name, 'write', error);
     }
   }
 
-  async #replaceFile(path: string, content: Uint8Array): Promise<void> {
-    await replaceFile(path, content);
-  }
-
   async close(): Promise<void> {
     await this.#lock.close();
-  }
-}
-
-async function replaceFile(path: string, content: Uint8Array): Promise<void> {
-  const temporary = `${path}.new`;
-  const handle = await openFile(temporary, 'w');
-  try {
-    await handle.writeFile(content);
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-  await rename(temporary, path);
-  await syncDirectory(join(path, '..'));
-}
-
-/** Random bytes: neither a sparse file nor one that a compressing file system makes small. */
-async function writeReserve(path: string, bytes: number): Promise<void> {
-  const filling = randomBytes(Math.min(RESERVE_STEP_BYTES, bytes));
-  const handle = await openFile(path, 'w');
-  try {
-    for (let written = 0; written < bytes; ) {
-      const { bytesWritten } = await handle.write(filling, 0, Math.min(filling.length, bytes - written));
-      written += bytesWritten;
-    }
-    await handle.sync();
-  } finally {
-    await handle.close();
   }
 }
 
@@ -437,31 +454,6 @@ async function takeLock(directory: string): Promise<Db> {
       await rm(path, { recursive: true, force: true });
     }
   }
-}
-
-async function checkFormat(directory: string): Promise<void> {
-  const path = join(directory, FORMAT_FILE);
-  const text = await readFile(path, 'utf8').catch((error: unknown) => {
-    if (codeOf(error) === 'ENOENT') return '';
-    throw storeError(FORMAT_FILE, 'read', error);
-  });
-  const match = /^headwater (\d{1,6}) [0-9a-f]{8}\n$/.exec(text);
-  if (match === null || text !== formatLine(Number(match[1]))) {
-    // New, torn by a power cut, or damaged: the entries carry versions of their own.
-    await replaceFile(path, Buffer.from(formatLine(STORE_FORMAT_VERSION)));
-  } else if (Number(match[1]) > STORE_FORMAT_VERSION) {
-    throw new HeadwaterError(
-      'STORE_FORMAT',
-      `the data directory ${directory} has format ${match[1]}; this version reads up to ${STORE_FORMAT_VERSION}: ` +
-        'run the newer Headwater that wrote it',
-    );
-  }
-}
-
-/** With a checksum: a flipped bit must not pass for a newer version. */
-export function formatLine(version: number): string {
-  const text = `headwater ${version}`;
-  return `${text} ${crc32(text).toString(16).padStart(8, '0')}\n`;
 }
 
 /**

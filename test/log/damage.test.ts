@@ -8,14 +8,13 @@ describe('a log on a damaged data directory', () => {
   it('starts, serves nothing wrong, and has what is missing in its ledger, whichever file it was', {
     timeout: 120_000,
   }, async () => {
-    const prepared = await prepare(8);
     const random = new SeededRandom(11);
+    const prepared = await prepare({ rounds: 8, unit: () => random.unit() });
     try {
       for (const file of prepared.files) {
-        const kinds = [DAMAGE_KINDS[random.below(DAMAGE_KINDS.length)]!];
-        for (const kind of kinds) {
-          expect(await tryCase(prepared, file, kind, () => random.unit()), `${file} ${kind}`).toEqual([]);
-        }
+        const kind = DAMAGE_KINDS[random.below(DAMAGE_KINDS.length)]!;
+        const { problems } = await tryCase(prepared, file, kind, () => random.unit());
+        expect(problems, `${file} ${kind}`).toEqual([]);
       }
     } finally {
       await rm(dirname(prepared.directory), { recursive: true });

@@ -1,7 +1,17 @@
 /** A real data directory, damaged one file at a time; what the log makes of it, checked from outside. */
-import { cp, mkdtemp, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises';
+import {
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { cp, mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import type { HeadwaterLog } from '../../src/log/headwater-log.ts';
 import type { LogPartition } from '../../src/log/partition.ts';
 import { openLevelStore } from '../../src/store/leveldb.ts';
@@ -9,61 +19,168 @@ import { append, appendBatch, openOn, producedBatch, topicSpec, valuesOf } from 
 
 export const DAMAGE_OPTIONS = { writeBufferBytes: 12_000, sliceBytes: 40_000 };
 
-/** Every acknowledged value by partition name, at its offset. */
-export type Expected = ReadonlyMap<string, readonly string[]>;
+/** What one partition held when the image was taken. */
+export interface ExpectedPartition {
+  readonly start: number;
+  readonly end: number;
+  /** `offset:value` of every acknowledged record that was not let go. */
+  readonly values: ReadonlyMap<number, string>;
+}
+
+/** By partition name. */
+export type Expected = ReadonlyMap<string, ExpectedPartition>;
 
 export interface Prepared {
   readonly directory: string;
   readonly expected: Expected;
+  /** All files, relative to the directory. */
   readonly files: readonly string[];
 }
 
-/** A directory as a kill leaves it (not closed), with sealed slices, several chunks and a tail. `rounds`: of 50 appends. */
-export async function prepare(rounds: number): Promise<Prepared> {
-  const work = await mkdtemp(join(tmpdir(), 'headwater-damage-'));
+export interface ImageOptions {
+  /** Of 50 appends each. */
+  readonly rounds: number;
+  /** Stopped cleanly; otherwise as a kill leaves it. */
+  readonly stopped?: boolean;
+  /** Uniform in [0, 1). */
+  readonly unit?: () => number;
+  /** Where the image lies; a memory file system makes cases quick. */
+  readonly below?: string;
+}
+
+function offsetOf(value: string): number {
+  return Number(value.slice(0, value.indexOf(':')));
+}
+
+/** A directory with sealed slices, several chunks, a tail, and a topic whose front was let go. */
+export async function prepare(options: ImageOptions): Promise<Prepared> {
+  const { rounds, stopped = false, unit = () => 0.5, below = tmpdir() } = options;
+  const work = await mkdtemp(join(below, 'headwater-damage-'));
   const live = join(work, 'live');
   const store = await openLevelStore(live);
   const log = await openOn(store, DAMAGE_OPTIONS);
   const partitions: LogPartition[] = [];
   for (const name of ['a', 'b']) partitions.push(...(await log.createTopic(topicSpec(name, 2))).partitions);
+  const trimmed = partitions[3]!;
   for (let round = 0; round < rounds; round++) {
     const text = (i: number) => `r${round}.${i} ${'x'.repeat((i * 37) % 150)}`;
     await Promise.all(
       partitions.flatMap((partition, p) => Array.from({ length: 12 }, (_, i) => append(partition, text(p * 100 + i)))),
     );
     await appendBatch(partitions[0]!, producedBatch([text(7)], { id: 5, sequence: round }));
+    if (unit() < 0.2) await trimmed.deleteRecordsBefore(Math.floor(trimmed.logEndOffset * unit()));
   }
-  const expected = new Map<string, string[]>();
-  for (const partition of partitions) expected.set(partition.name, await valuesOf(partition));
+  const expected = new Map<string, ExpectedPartition>();
+  for (const partition of partitions) {
+    const values = new Map<number, string>();
+    for (const value of await valuesOf(partition)) values.set(offsetOf(value), value);
+    expected.set(partition.name, { start: partition.logStartOffset, end: partition.logEndOffset, values });
+  }
   const directory = join(work, 'image');
-  await cp(live, directory, { recursive: true });
+  if (!stopped) await copyLive(live, directory);
   await log.close();
   await store.close();
+  if (stopped) await cp(live, directory, { recursive: true });
   await rm(live, { recursive: true });
-  const files = (await readdir(directory, { recursive: true })).sort();
-  const regular: string[] = [];
-  for (const file of files) {
-    if ((await stat(join(directory, file))).isFile() && !/LOCK$|LOG$|LOG\.old$/.test(file)) regular.push(file);
-  }
-  return { directory, expected, files: regular };
+  const entries = await readdir(directory, { recursive: true, withFileTypes: true });
+  const files = entries
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath, entry.name).slice(directory.length + 1))
+    .sort();
+  const prepared = { directory, expected, files };
+  const sound = await tryCase(prepared, null, 'removed', unit);
+  if (sound.problems.length > 0 || sound.lost > 0)
+    throw new Error(`the image is damaged: ${sound.problems.join('; ')}`);
+  return prepared;
 }
 
-export type DamageKind = 'removed' | 'emptied' | 'zeroed' | 'cut' | 'flipped' | 'overwritten';
-export const DAMAGE_KINDS: readonly DamageKind[] = ['removed', 'emptied', 'zeroed', 'cut', 'flipped', 'overwritten'];
+/** Names and sizes of all files below. */
+function listing(directory: string): string {
+  return readdirSync(directory, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath, entry.name))
+    .sort()
+    .map((path) => `${path} ${statSync(path, { throwIfNoEntry: false })?.size}`)
+    .join('\n');
+}
 
-/** Damages one file; `unit` is uniform in [0, 1). */
-export async function damage(file: string, kind: DamageKind, unit: () => number): Promise<void> {
-  if (kind === 'removed') return rm(file);
-  if (kind === 'emptied') return truncate(file, 0);
-  const bytes = await readFile(file);
-  if (bytes.length === 0) return;
+/** A copy as of one moment: LevelDB works in the background, so until nothing changed while it was taken. */
+async function copyLive(live: string, to: string): Promise<void> {
+  for (;;) {
+    const before = listing(live);
+    const copied = await cp(live, to, { recursive: true }).then(
+      () => true,
+      () => false,
+    );
+    if (copied && listing(live) === before) return;
+    await rm(to, { recursive: true, force: true });
+  }
+}
+
+/** `cut-tail`: the last block is zeros, as a file system leaves it whose data came too late. */
+export const DAMAGE_KINDS = [
+  'removed',
+  'emptied',
+  'zeroed',
+  'cut',
+  'cut-tail',
+  'zeroed-block',
+  'flipped',
+  'overwritten',
+  'appended',
+  'swapped',
+] as const;
+export type DamageKind = (typeof DAMAGE_KINDS)[number];
+
+const BLOCK_BYTES = 512;
+
+/** What becomes of a file's bytes. */
+function damaged(bytes: Buffer, kind: DamageKind, unit: () => number): Uint8Array {
   const at = Math.floor(unit() * bytes.length);
-  if (kind === 'cut') return truncate(file, at);
-  if (kind === 'zeroed') bytes.fill(0);
-  if (kind === 'flipped') bytes[at]! ^= 1 << Math.floor(unit() * 8);
-  if (kind === 'overwritten')
-    for (let i = at; i < Math.min(bytes.length, at + 512); i++) bytes[i] = Math.floor(unit() * 256);
-  await writeFile(file, bytes);
+  const noise = Buffer.from(Array.from({ length: 1 + Math.floor(unit() * BLOCK_BYTES) }, () => unit() * 256));
+  const block = at - (at % BLOCK_BYTES);
+  switch (kind) {
+    case 'emptied':
+      return Buffer.alloc(0);
+    case 'zeroed':
+      return bytes.fill(0);
+    case 'cut':
+      return bytes.subarray(0, at);
+    case 'cut-tail':
+      return bytes.fill(0, Math.max(0, bytes.length - 1 - Math.floor(unit() * 4096)));
+    case 'zeroed-block':
+      return bytes.fill(0, block, Math.min(bytes.length, block + BLOCK_BYTES));
+    case 'flipped':
+      if (bytes.length > 0) bytes[at]! ^= 1 << Math.floor(unit() * 8);
+      return bytes;
+    case 'overwritten':
+      bytes.set(noise.subarray(0, bytes.length - at), at);
+      return bytes;
+    default:
+      return Buffer.concat([bytes, noise]);
+  }
+}
+
+/** Damages one file (`swapped`: and the one it changes places with, in the same directory); `unit` is uniform in [0, 1). */
+export function damage(directory: string, file: string, kind: DamageKind, unit: () => number): void {
+  const path = join(directory, file);
+  if (kind === 'removed') {
+    rmSync(path);
+    return;
+  }
+  if (kind !== 'swapped') {
+    writeFileSync(path, damaged(readFileSync(path), kind, unit));
+    return;
+  }
+  const others = readdirSync(dirname(path), { withFileTypes: true })
+    .filter((entry) => entry.isFile() && join(dirname(path), entry.name) !== path)
+    .map((entry) => join(dirname(path), entry.name))
+    .sort();
+  const other = others[Math.floor(unit() * others.length)];
+  if (other === undefined) return;
+  const [ours, theirs] = [readFileSync(path), readFileSync(other)];
+  writeFileSync(path, theirs);
+  writeFileSync(other, ours);
 }
 
 async function ledgerOf(log: HeadwaterLog): Promise<Set<string>> {
@@ -76,31 +193,47 @@ async function ledgerOf(log: HeadwaterLog): Promise<Set<string>> {
   return lost;
 }
 
-/**
- * Opens a damaged copy and compares. Returns what is wrong: a refusal to start, a wrong value served, a value neither
- * served nor in the ledger, an offset given again.
- */
-export async function problemsOf(directory: string, expected: Expected): Promise<string[]> {
+/** What a case came to. */
+export interface CaseResult {
+  /**
+   * A refusal to start, a wrong value served, a value neither served nor in the ledger, or both, an offset given again:
+   * empty, or a bug.
+   */
+  readonly problems: readonly string[];
+  /** Records that the damage took with it, all of them in the ledger. */
+  readonly lost: number;
+  /** Partitions that gave offsets again behind a new leader epoch. */
+  readonly reused: number;
+}
+
+/** Opens a damaged copy and compares. */
+export async function resultOf(directory: string, expected: Expected): Promise<CaseResult> {
   const problems: string[] = [];
   /** First offset that a cut tail gave again. */
   const reused = new Map<string, number>();
+  let lostRecords = 0;
   const store = await openLevelStore(directory);
-  const log = await openOn(store, DAMAGE_OPTIONS);
   try {
-    const served = new Map<string, Set<string>>();
-    for (const [name, wanted] of expected) {
+    const log = await openOn(store, DAMAGE_OPTIONS);
+    const served = new Map<string, Map<number, string>>();
+    for (const [name, { values, end }] of expected) {
       const [topic, index] = name.split('-');
       const partition = log.topic(topic!)?.partitions[Number(index)];
       if (partition === undefined) {
         problems.push(`${name} is gone`);
         continue;
       }
-      const values = new Set(await valuesOf(partition));
-      served.set(name, values);
-      const known = new Set(wanted);
-      for (const value of values) if (!known.has(value)) problems.push(`${name} serves ${value.slice(0, 40)}`);
+      const found = new Map<number, string>();
+      for (const value of await valuesOf(partition)) {
+        const offset = offsetOf(value);
+        found.set(offset, value);
+        if (values.has(offset) ? values.get(offset) !== value : offset >= end) {
+          problems.push(`${name} serves ${value.slice(0, 40)}`);
+        }
+      }
+      served.set(name, found);
       const offset = await append(partition, 'after the damage');
-      if (offset < wanted.length) {
+      if (offset < end) {
         // Cut where a torn write may end too: nobody can tell. A reader can, by the leader epoch (KIP-101).
         const seen = partition.endOffsetForEpoch(0);
         if (seen === null || seen.endOffset > offset) problems.push(`${name} gives offset ${offset} again, unnoticed`);
@@ -110,38 +243,54 @@ export async function problemsOf(directory: string, expected: Expected): Promise
     // What was found while reading is on its way into the ledger.
     await log.meta.write([]);
     const lost = await ledgerOf(log);
-    for (const [name, wanted] of expected) {
-      for (const [offset, value] of wanted.entries()) {
-        if (served.get(name)?.has(value) === true) {
-          if (lost.has(`${name}:${offset}`)) problems.push(`${name}: ${offset} is in the ledger and served`);
-        } else if (offset >= (reused.get(name) ?? wanted.length)) {
-          // Told by the epoch, see above.
-        } else if (!lost.has(`${name}:${offset}`))
+    for (const [name, { values, start, end }] of expected) {
+      const found = served.get(name);
+      for (const offset of values.keys()) {
+        const inLedger = lost.has(`${name}:${offset}`);
+        if (found?.has(offset) === true) {
+          if (inLedger) problems.push(`${name}: ${offset} is in the ledger and served`);
+        } else if (inLedger) lostRecords++;
+        else if (offset < (reused.get(name) ?? end)) {
           problems.push(`${name}: ${offset} is neither served nor in the ledger`);
+        }
+      }
+      for (let offset = 0; offset < start; offset++) {
+        if (lost.has(`${name}:${offset}`)) problems.push(`${name}: ${offset} was let go and is in the ledger`);
       }
     }
-  } finally {
     await log.close();
+  } finally {
     await store.close();
   }
-  return problems;
+  return { problems, lost: lostRecords, reused: reused.size };
 }
 
-/** Copies the image, damages one file of the copy, and returns what is wrong then. */
+/** Whole copies: a link would let LevelDB truncate the image where a damaged manifest makes it give a file number again. */
+function copyTree(from: string, to: string): void {
+  mkdirSync(to, { recursive: true });
+  for (const entry of readdirSync(from, { withFileTypes: true })) {
+    const [source, target] = [join(from, entry.name), join(to, entry.name)];
+    if (entry.isDirectory()) copyTree(source, target);
+    else copyFileSync(source, target);
+  }
+}
+
+/** Copies the image, damages one file of the copy (null: none), and says what came of it. */
 export async function tryCase(
   prepared: Prepared,
-  file: string,
+  file: string | null,
   kind: DamageKind,
   unit: () => number,
-): Promise<string[]> {
-  const copy = await mkdtemp(join(tmpdir(), 'headwater-damaged-'));
+): Promise<CaseResult> {
+  const copy = mkdtempSync(join(dirname(prepared.directory), 'case-'));
   try {
-    await cp(prepared.directory, copy, { recursive: true });
-    await damage(join(copy, file), kind, unit);
-    return await problemsOf(copy, prepared.expected);
+    copyTree(prepared.directory, copy);
+    if (file !== null) damage(copy, file, kind, unit);
+    return await resultOf(copy, prepared.expected);
   } catch (error) {
-    return [`refused: ${error instanceof Error ? error.message : String(error)}`];
+    const what = error instanceof Error ? (error.stack ?? error.message) : String(error);
+    return { problems: [`refused: ${what}`], lost: 0, reused: 0 };
   } finally {
-    await rm(copy, { recursive: true, force: true });
+    rmSync(copy, { recursive: true, force: true });
   }
 }
