@@ -1,7 +1,9 @@
 #!/bin/sh
 # Everything that guards the firmware bridge beyond the unit tests of `npm test`: the C library's tests under sanitizers, fuzzers, cppcheck, sizes,
 # golden bytes, and a short run of power cuts. What is not installed is named and left out; CI installs all of it:
-#   apt-get install gcc clang libclang-rt-14-dev cppcheck mosquitto gcc-arm-none-eabi libnewlib-arm-none-eabi
+#   apt-get install gcc clang libclang-rt-14-dev cppcheck mosquitto gcc-arm-none-eabi libnewlib-arm-none-eabi \
+#     gcc-avr avr-libc arduino-core-avr
+# The rest of what is promised is in `npm test` (firmware-bridge/gateway, test/e2e/firmware-bridge.test.ts): C encoder and cbor-x both ways, clock drift.
 # FUZZ_SECONDS (10) and CUTS (40) make it longer. Ends with "N passed, N failed".
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
@@ -43,6 +45,7 @@ step 'golden bytes' cc golden
 step 'MQTT, with Mosquitto' mosquitto mqtt
 step 'cppcheck' cppcheck make -s -C "$here/device" lint
 step 'code size' arm-none-eabi-gcc make -s -C "$here/device" size
+step 'ports' avr-gcc "$here/device/ports.sh"
 step 'fuzzers' clang make -s -C "$here/device" fuzz FUZZ_SECONDS="${FUZZ_SECONDS:-10}"
 step 'power cuts' cc "$here/soak.sh" "${CUTS:-40}"
 echo "$passed passed, $failed failed"

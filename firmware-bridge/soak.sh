@@ -12,14 +12,15 @@ cd "$root"
 copy="$build/run-$$/dist"
 trap 'rm -rf "$build/run-$$"' EXIT
 mkdir -p "$build/run-$$"
-cp -R dist package.json "$build/run-$$/"
+cp -R dist bin package.json "$build/run-$$/"
+ln -s "$root/node_modules" "$build/run-$$/node_modules"
 npx esbuild gateway="$here/gateway/main.ts" soak="$here/gateway/sim/soak.ts" \
   measure="$here/gateway/sim/measure.ts" --outdir="$copy" --bundle --splitting --format=esm --minify-syntax --minify-whitespace \
   --platform=node --target=node20 --log-level=error --external:serialport --external:cbor-extract --external:bufferutil \
   --external:utf-8-validate --allow-overwrite \
   --banner:js="import { createRequire as __cr } from 'node:module'; const require = __cr(import.meta.url);"
 if [ "${1:-}" = measure ]; then
-  node "$copy/measure.js" "$build" "$copy"
+  node "$copy/measure.js" "$build" "$copy" "${2:-}"
 else
   node "$copy/soak.js" "${1:-2000}" "${2:-$(date +%s)}" "$build" "$copy"
 fi

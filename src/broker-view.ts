@@ -6,6 +6,7 @@ import type { Env } from './env.ts';
 import { HeadwaterError } from './errors.ts';
 import type { GroupCoordinator } from './groups/coordinator.ts';
 import { Presenter } from './http/present.ts';
+import { unitsOf } from './http/units.ts';
 import type {
   BrokerView,
   GroupView,
@@ -157,6 +158,7 @@ async function messages(log: HeadwaterLog, query: MessageQuery): Promise<Message
         if (cursor.offset < from) continue;
         const key = await presenter.present(cursor.key);
         const value = await presenter.present(cursor.value);
+        const headers = cursor.headers();
         found.push({
           partition: query.partition,
           offset: cursor.offset,
@@ -166,7 +168,8 @@ async function messages(log: HeadwaterLog, query: MessageQuery): Promise<Message
           valueFormat: value.format,
           value: value.value,
           valueBytes: cursor.value?.length ?? 0,
-          headers: cursor.headers().map((header) => ({
+          units: unitsOf(headers),
+          headers: headers.map((header) => ({
             key: header.key,
             value: header.value === null ? null : Buffer.from(header.value).toString('utf8'),
           })),

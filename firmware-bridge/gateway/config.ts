@@ -1,6 +1,6 @@
 /** The gateway's configuration: a YAML (or JSON) file, checked before anything starts. */
 import { readFileSync } from 'node:fs';
-import { dirname, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 
 export type PortConfig = { readonly path: string; readonly baud: number; readonly driver: 'serialport' | 'tty' };
 
@@ -15,6 +15,10 @@ export type Config = {
   /** Where the log is read back: Headwater's (or Kafka's) listener and the log topic that the readings are routed to. */
   readonly evidence?: { readonly bootstrap: string; readonly topic: string } | undefined;
   readonly stateFile: string;
+  /** Commands that wait for their device; beside the state file unless it is set. */
+  readonly commandsFile: string;
+  /** How long the broker keeps commands for a gateway that is away, hours. */
+  readonly commandsHours: number;
   /** Directory of description files. */
   readonly descriptions?: string | undefined;
   /** A path, or a pattern with `*` in its last part, looked for again and again: ports may come and go. */
@@ -50,6 +54,8 @@ const ROWS: Record<string, { readonly check: Check; readonly fallback?: unknown;
   'evidence.bootstrap': { check: pattern(/^.+:\d+$/, 'host:port of a Kafka listener'), optional: true },
   'evidence.topic': { check: text, fallback: 'mqtt' },
   'state.file': { check: text, fallback: 'gateway-state.json' },
+  'commands.file': { check: text, optional: true },
+  'commands.hours': { check: integer(1, 8760), fallback: 168 },
   descriptions: { check: text, optional: true },
   'ports.max': { check: integer(1, 64), fallback: 16 },
   'devices.max': { check: integer(1, 65_536), fallback: 4096 },
@@ -102,6 +108,8 @@ export function checkConfig(given: unknown, base: string): Config {
     prefix: values['prefix'] as string,
     evidence: bootstrap === undefined ? undefined : { bootstrap, topic: values['evidence.topic'] as string },
     stateFile: path('state.file')!,
+    commandsFile: path('commands.file') ?? join(dirname(path('state.file')!), 'gateway-commands.json'),
+    commandsHours: values['commands.hours'] as number,
     descriptions: path('descriptions'),
     ports: values['ports'].map((value, i) => portOf(value, `ports[${i}]`)),
     maxPorts: values['ports.max'] as number,

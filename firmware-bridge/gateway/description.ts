@@ -25,6 +25,10 @@ const FIELD_KEYS = ['name', 'key', 'type', 'unit', 'scale', 'min', 'max', 'optio
 const decoder = new Decoder({ mapsAsObjects: false, useRecords: false, int64AsType: 'number' } as never);
 const encoder = new Encoder({ useRecords: false, variableMapSize: true, tagUint8Array: false } as never);
 
+/** What the `units` header can hold. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is refused
+const isPlain = (text: unknown): boolean => typeof text === 'string' && /^[^=;\x00-\x1f]+$/.test(text);
+
 /** Checks a description; throws an Error that names what is wrong. */
 export function parseDescription(text: string, where: string): Description {
   const value = JSON.parse(text) as Partial<Description>;
@@ -37,7 +41,10 @@ export function parseDescription(text: string, where: string): Description {
   if (!Array.isArray(value.fields) || value.fields.length === 0) fail('fields: a list with at least one field');
   for (const [i, field] of (value.fields as Field[]).entries()) {
     const at = `fields[${i}]`;
-    if (typeof field.name !== 'string' || field.name === '') fail(`${at}.name: a text`);
+    if (!isPlain(field.name)) fail(`${at}.name: a text without = ; and control characters`);
+    if (field.unit !== undefined && !isPlain(field.unit)) {
+      fail(`${at}.unit: a text without = ; and control characters`);
+    }
     if (!TYPES.includes(field.type)) fail(`${at}.type: ${String(field.type)}, allowed is one of ${TYPES.join(', ')}`);
     for (const key of Object.keys(field)) if (!FIELD_KEYS.includes(key)) fail(`${at}.${key}: unknown`);
     for (const key of ['scale', 'min', 'max'] as const) {
@@ -45,6 +52,14 @@ export function parseDescription(text: string, where: string): Description {
     }
   }
   return value as Description;
+}
+
+/** `temperature=Cel;humidity=%RH`. */
+export function unitsOf({ fields }: Description): string {
+  return fields
+    .filter(({ unit }) => unit !== undefined)
+    .map(({ name, unit }) => `${name}=${unit}`)
+    .join(';');
 }
 
 /** Decodes one CBOR item. Maps become Map. Throws on what is not exactly one item. */

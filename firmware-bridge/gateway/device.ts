@@ -22,8 +22,10 @@ export class Device {
   seen: Seen;
   /** In order. They outlive the port: a device that comes back on another one finds them on their way. */
   pending: Pending[] = [];
-  /** Set by the session that has the device: some of `pending` changed. */
-  onProgress: (() => void) | undefined;
+  /** Set by the session that has the device: some of `pending` were stored, and with `again` some wait to be published. */
+  onProgress: ((again: boolean) => void) | undefined;
+  /** It said hello on a port of this gateway, now or before: commands wait for it here. */
+  isHere = false;
   readonly #clock: Clock;
   /** The map of the boot that runs, and those of the boots before that readings may still come from. */
   readonly #boots = new Map<number, ClockMap>();
@@ -59,7 +61,7 @@ export class Device {
     for (const entry of this.pending) {
       if (entry.state === 'sent') entry.state = this.seen.has(entry.sequence) ? 'stored' : 'waiting';
     }
-    this.onProgress?.();
+    this.onProgress?.(true);
   }
 
   greet(stamp: Stamp, ticksPerSecond: number): void {
@@ -104,6 +106,11 @@ export class Devices {
     return this.#devices.values();
   }
 
+  /** The device of that name, if it is known. */
+  find(id: string): Device | undefined {
+    return this.#devices.get(id);
+  }
+
   /** The device of that name, in that epoch. */
   get(id: string, epoch: number): Device {
     let device = this.#devices.get(id);
@@ -117,16 +124,24 @@ export class Devices {
   }
 
   /** What a state file remembers. */
-  restore(id: string, { epoch, floor, above, msPerTick }: DeviceState): void {
-    this.#devices.set(id, new Device(id, new Seen(epoch, floor, above), this.#clock, msPerTick));
+  restore(id: string, { epoch, floor, above, msPerTick, isHere }: DeviceState): void {
+    const device = new Device(id, new Seen(epoch, floor, above), this.#clock, msPerTick);
+    device.isHere = isHere === true;
+    this.#devices.set(id, device);
   }
 
   /** What a state file has to remember. */
   state(): Record<string, DeviceState> {
     const state: Record<string, DeviceState> = {};
-    for (const { id, seen, rate } of this.#devices.values()) {
+    for (const { id, seen, rate, isHere } of this.#devices.values()) {
       const { epoch, floor, above } = seen;
-      state[id] = { epoch, floor, ...(above.length > 0 && { above }), ...(rate !== undefined && { msPerTick: rate }) };
+      state[id] = {
+        epoch,
+        floor,
+        ...(above.length > 0 && { above }),
+        ...(rate !== undefined && { msPerTick: rate }),
+        ...(isHere && { isHere }),
+      };
     }
     return state;
   }

@@ -2,6 +2,8 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Clock } from './clock.ts';
+import type { Position } from './commands.ts';
+import { Commands } from './commands.ts';
 import type { Config, PortConfig } from './config.ts';
 import type { Description } from './description.ts';
 import type { Device, Pending } from './device.ts';
@@ -14,7 +16,7 @@ import type { Sink } from './session.ts';
 import { Session } from './session.ts';
 import { readState, writeState } from './state-file.ts';
 import type { OpenTransport } from './transport.ts';
-import type { Message } from './uplink.ts';
+import type { Incoming, Message } from './uplink.ts';
 import { Uplink } from './uplink.ts';
 
 export type Log = (message: string, details?: object) => void;
@@ -29,6 +31,8 @@ export class Gateway {
   readonly #drivers: Record<PortConfig['driver'], OpenTransport>;
   readonly #devices: Devices;
   readonly #descriptions = new Map<string, Description>();
+  /** As they go into each record's header, so that whoever reads it later needs nothing else. */
+  readonly #units = new Map<Description, string>();
   /** Loaded, with its CBOR decoder, when there are descriptions. */
   #description: typeof import('./description.ts') | undefined;
   readonly #sessions = new Map<Device, Session>();
@@ -36,6 +40,7 @@ export class Gateway {
   readonly #evidence: Evidence;
   readonly #ports: Ports;
   readonly #sink: Sink;
+  readonly #commands: Commands;
   #offsets: Offsets = new Map();
   #cancelCheckpoint: (() => void) | undefined;
   #isStopped = false;
@@ -48,7 +53,11 @@ export class Gateway {
     this.#devices = new Devices(clock, config.maxDevices);
     const clientId = `gateway-${config.id}`;
     const { evidence } = config;
-    this.#evidence = evidence ? new KafkaEvidence(evidence.bootstrap, evidence.topic, clientId) : noEvidence;
+    this.#evidence = evidence
+      ? new KafkaEvidence(evidence.bootstrap, evidence.topic, clientId, (range) =>
+          log('records wait for their replicas (acks=all); nothing is published before they are known', range),
+        )
+      : noEvidence;
     this.#uplink = new Uplink({
       url: config.broker,
       clientId,
@@ -58,12 +67,23 @@ export class Gateway {
       maxInFlight: MAX_IN_FLIGHT,
       statusTopic: `gateways/${config.id}/status`,
       subscriptions: [`${config.prefix}/+/commands`],
-      onMessage: (topic, payload) => this.#onCommand(topic, payload),
+      sessionExpirySeconds: config.commandsHours * 3600,
+      onMessage: (message, done) => this.#onCommand(message, done),
       prove: () => this.#evidence.read(this.#offsets, (...found) => this.#devices.found(...found)),
       onReady: () => this.#onReady(),
       log,
     });
     this.#sink = this.#makeSink();
+    this.#commands = new Commands({
+      path: config.commandsFile,
+      clock,
+      log,
+      publishResult: (device, command, status, done) =>
+        this.#uplink.publish(
+          { topic: `${config.prefix}/${device}/results`, payload: JSON.stringify({ command, status }) },
+          (stored) => stored && done(),
+        ),
+    });
     this.#ports = new Ports({
       clock,
       configs: config.ports,
@@ -79,6 +99,7 @@ export class Gateway {
     const state = await readState(stateFile, (reason) => this.#log('state file ignored', { stateFile, reason }));
     this.#offsets = new Map(Object.entries(state.offsets).map(([partition, offset]) => [Number(partition), offset]));
     for (const [id, device] of Object.entries(state.devices)) this.#devices.restore(id, device);
+    this.#commands.load();
     if (evidence === undefined) {
       this.#log('evidence.bootstrap is not set: after a crash readings on their way may be published twice');
     }
@@ -92,30 +113,30 @@ export class Gateway {
     this.#cancelCheckpoint?.();
     this.#ports.stop();
     await this.#checkpoint().catch(() => {});
+    await this.#commands.written();
     this.#evidence.close();
     await this.#uplink.stop();
   }
 
   async #loadDescriptions(directory: string): Promise<void> {
     this.#description = await import('./description.ts');
-    const { parseDescription } = this.#description;
+    const { parseDescription, unitsOf } = this.#description;
     for (const name of readdirSync(directory).filter((file) => file.endsWith('.json'))) {
       const path = join(directory, name);
       const description = parseDescription(readFileSync(path, 'utf8'), path);
       this.#descriptions.set(description.kind, description);
+      const units = unitsOf(description);
+      if (units !== '') this.#units.set(description, units);
     }
   }
 
   #makeSink(): Sink {
     const uplink = this.#uplink;
-    const { prefix } = this.#config;
     return {
       get isReady() {
         return uplink.isReady;
       },
       publish: (reading, done) => uplink.publish(this.#messageOf(reading), done),
-      publishResult: (device, command, status) =>
-        uplink.publish({ topic: `${prefix}/${device.id}/results`, payload: JSON.stringify({ command, status }) }),
     };
   }
 
@@ -137,6 +158,8 @@ export class Gateway {
     userProperties['kind'] = `${description.kind}/${description.version}`;
     try {
       const named = describe(description, record);
+      const units = this.#units.get(description);
+      if (units !== undefined) userProperties['units'] = units;
       return {
         topic,
         payload: encodeNamed(time === undefined ? named : { time, ...named }),
@@ -163,6 +186,7 @@ export class Gateway {
       clock: this.#clock,
       devices: this.#devices,
       sink: this.#sink,
+      commands: this.#commands,
       window: this.#config.window,
       send: (bytes) => transport.write(bytes),
       log: (message, details) => this.#log(message, { port: config.path, ...details }),
@@ -186,14 +210,29 @@ export class Gateway {
     });
   }
 
-  #onCommand(topic: string, payload: Buffer): void {
+  /** Only for devices that were here: another gateway hears of it as well. */
+  #onCommand(
+    { topic, payload, isRepeat, expirySeconds, userProperties }: Incoming,
+    done: (error: Error | null) => void,
+  ) {
     const id = topic.slice(this.#config.prefix.length + 1, -'/commands'.length);
+    const device = this.#devices.find(id);
+    if (device?.isHere !== true) {
+      done(null);
+      return;
+    }
     const name = payload.length <= 64 ? payload.toString('latin1') : `${payload.length} bytes`;
-    for (const [device, session] of this.#sessions) if (device.id === id) session.command(name, payload);
+    const expiresAt = expirySeconds === undefined ? undefined : this.#clock.wall() + expirySeconds * 1000;
+    const position = positionOf(userProperties);
+    this.#commands.add(id, { name, payload, expiresAt, isRepeat, position }, (error) => {
+      done(error);
+      if (error === null) this.#sessions.get(device)?.command();
+    });
   }
 
   #onReady(): void {
     for (const device of this.#devices) device.resume();
+    this.#commands.resume();
   }
 
   #scheduleCheckpoint(): void {
@@ -215,4 +254,11 @@ export class Gateway {
     await writeState(this.#config.stateFile, { version: 1, offsets: Object.fromEntries(offsets), devices });
     this.#offsets = offsets;
   }
+}
+
+/** Where in the broker's log the message stands; undefined when the broker does not say so. */
+function positionOf(properties: Incoming['userProperties']): Position | undefined {
+  const offset = Number(properties['headwater-offset'] ?? Number.NaN);
+  if (!Number.isSafeInteger(offset)) return undefined;
+  return { partition: `${String(properties['headwater-topic'])}/${String(properties['headwater-partition'])}`, offset };
 }

@@ -1,5 +1,4 @@
 /** Kafka's RecordBatch v2, as far as reading headers back needs it. Control batches are passed over. */
-import * as zlib from 'node:zlib';
 
 export type FoundRecord = { readonly offset: number; readonly headers: ReadonlyMap<string, string> };
 
@@ -37,19 +36,23 @@ class Cursor {
   }
 }
 
-type Inflate = (bytes: Buffer) => Buffer;
-const zstd = (zlib as unknown as { zstdDecompressSync?: Inflate }).zstdDecompressSync;
-const CODECS: Record<number, { readonly name: string; readonly inflate?: Inflate | undefined }> = {
-  0: { name: 'none', inflate: (bytes) => bytes },
-  1: { name: 'gzip', inflate: (bytes) => zlib.gunzipSync(bytes, { maxOutputLength: 64 << 20 }) },
-  2: { name: 'snappy' },
-  3: { name: 'lz4' },
-  4: { name: 'zstd', inflate: zstd },
-};
+/** A small batch cannot take all memory. */
+const MAX_INFLATED = 64 << 20;
+const CODECS = ['none', 'gzip', 'snappy', 'lz4', 'zstd'] as const;
+
+/** The records section as it was before its compression. The codecs are the broker's, loaded when the first such batch is met. */
+async function inflate(body: Buffer, codecId: number): Promise<Buffer> {
+  const name = CODECS[codecId];
+  if (name === 'none') return body;
+  if (name === undefined) throw new Error(`a record batch compressed with codec ${codecId}: only 0 to 4 are known`);
+  const { loadCodec } = await import('../../src/wire/batch/compression.ts');
+  const bytes = (await loadCodec(name)).decompress(body, MAX_INFLATED);
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
 
 /** Calls `onRecord` for every record in the whole batches of `bytes`; returns the offset behind the last of them, or undefined
- *  when not even one batch is whole. Throws for a compression this Node.js cannot undo. */
-export function eachRecord(bytes: Buffer, onRecord: (record: FoundRecord) => void): number | undefined {
+ *  when not even one batch is whole. Throws for damaged batches. */
+export async function eachRecord(bytes: Buffer, onRecord: (record: FoundRecord) => void): Promise<number | undefined> {
   let next: number | undefined;
   for (let at = 0; at + HEADER <= bytes.length; ) {
     const end = at + 12 + bytes.readInt32BE(at + 8);
@@ -59,26 +62,17 @@ export function eachRecord(bytes: Buffer, onRecord: (record: FoundRecord) => voi
     const attributes = bytes.readInt16BE(at + 21);
     next = base + bytes.readInt32BE(at + 23) + 1;
     const isControl = (attributes & 0x20) !== 0;
-    if (!isControl)
-      readRecords(bytes.subarray(at + HEADER, end), attributes & 7, base, bytes.readInt32BE(at + 57), onRecord);
+    if (!isControl) {
+      const body = await inflate(bytes.subarray(at + HEADER, end), attributes & 7);
+      readRecords(body, base, bytes.readInt32BE(at + 57), onRecord);
+    }
     at = end;
   }
   return next;
 }
 
-function readRecords(
-  body: Buffer,
-  codecId: number,
-  base: number,
-  count: number,
-  onRecord: (record: FoundRecord) => void,
-): void {
-  const codec = CODECS[codecId];
-  if (codec?.inflate === undefined) {
-    const name = codec?.name ?? `codec ${codecId}`;
-    throw new Error(`a record batch compressed with ${name}: set compression.type of the topic to none or gzip`);
-  }
-  const cursor = new Cursor(codec.inflate(body), 0);
+function readRecords(body: Buffer, base: number, count: number, onRecord: (record: FoundRecord) => void): void {
+  const cursor = new Cursor(body, 0);
   for (let i = 0; i < count; i++) {
     const size = cursor.varint();
     const end = cursor.at + size;

@@ -1,57 +1,20 @@
 import { describe, expect, it } from 'vitest';
-import type { Clock } from './clock.ts';
+import { Commands } from './commands.ts';
 import type { Pending } from './device.ts';
 import { Devices } from './device.ts';
+import { FakeClock } from './fake-clock.ts';
 import type { Frame, UpFrame } from './frames.ts';
 import { encodeFrame, FrameReader } from './frames.ts';
 import type { Sink } from './session.ts';
 import { Session } from './session.ts';
 
-class FakeClock implements Clock {
-  now = 1_000_000;
-  #timers: { at: number; callback: () => void }[] = [];
-
-  monotonic(): number {
-    return this.now;
-  }
-
-  wall(): number {
-    return this.now + 1_700_000_000_000;
-  }
-
-  after(ms: number, callback: () => void): () => void {
-    const timer = { at: this.now + ms, callback };
-    this.#timers.push(timer);
-    return () => {
-      this.#timers = this.#timers.filter((other) => other !== timer);
-    };
-  }
-
-  advance(ms: number): void {
-    const until = this.now + ms;
-    for (;;) {
-      const next = this.#timers.filter((timer) => timer.at <= until).sort((a, b) => a.at - b.at)[0];
-      if (next === undefined) break;
-      this.#timers = this.#timers.filter((timer) => timer !== next);
-      this.now = next.at;
-      next.callback();
-    }
-    this.now = until;
-  }
-}
-
 /** A broker that answers when the test says so. */
 class FakeSink implements Sink {
   isReady = true;
   readonly published: { sequence: number; done: (stored: boolean) => void; reading: Pending }[] = [];
-  readonly results: string[] = [];
 
   publish(reading: Pending, done: (stored: boolean) => void): void {
     this.published.push({ sequence: reading.sequence, done, reading });
-  }
-
-  publishResult(_device: unknown, command: string, status: number | string): void {
-    this.results.push(`${command}: ${status}`);
   }
 }
 
@@ -60,11 +23,19 @@ function setUp() {
   const sink = new FakeSink();
   const devices = new Devices(clock);
   const sent: Frame[] = [];
+  const results: string[] = [];
+  const commands = new Commands({
+    path: '/nonexistent/commands.json',
+    clock,
+    log: () => {},
+    publishResult: (_device, command, outcome) => results.push(`${command}: ${outcome}`),
+  });
   const make = (known = devices): Session =>
     new Session({
       clock,
       devices: known,
       sink,
+      commands,
       window: 8,
       send: (bytes) => new FrameReader((frame) => sent.push(structuredClone(frame))).push(bytes),
       log: () => {},
@@ -93,7 +64,11 @@ function setUp() {
     give({ type: 'data', back, sequence, stamp: { boot: 1, ticks: 4000 }, record: Buffer.from([sequence]) }, to);
   const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
   const last = (type: Frame['type']): Frame | undefined => sent.filter((frame) => frame.type === type).at(-1);
-  return { clock, sink, devices, sent, session, make, give, hello, data, turn, last };
+  const command = (name: string, payload = Buffer.from(name), to = session): void => {
+    commands.add('dev-1', { name, payload, isRepeat: false }, () => {});
+    to.command();
+  };
+  return { clock, sink, command, results, devices, sent, session, make, give, hello, data, turn, last };
 }
 
 describe('Session', () => {
@@ -253,20 +228,58 @@ describe('Session', () => {
   });
 
   it('commands go down one by one, again until they are answered, and their results come up', () => {
-    const { clock, sink, sent, session, give, hello } = setUp();
+    const { clock, results, sent, command, give, hello, data } = setUp();
     hello();
-    session.command('on', Buffer.from('on'));
-    session.command('off', Buffer.from('off'));
+    command('on');
+    command('off');
     clock.advance(1100);
     const commands = sent.filter((frame) => frame.type === 'command');
     expect(commands.length).toBe(2);
     expect(commands[0]).toEqual(commands[1]);
     give({ type: 'result', id: commands[0]!.id, status: 0 });
-    expect(sink.results).toEqual(['on: 0']);
+    expect(results).toEqual(['on: 0']);
+    data(1); // it is awake, and does not answer
     clock.advance(60_000);
-    expect(sink.results).toEqual(['on: 0', 'off: no answer']);
-    session.command('long', Buffer.alloc(65));
-    expect(sink.results.at(-1)).toContain('64 bytes');
+    expect(results).toEqual(['on: 0', 'off: no answer']);
+    command('long', Buffer.alloc(65));
+    expect(results.at(-1)).toContain('64 bytes');
+  });
+
+  it('a command for a device that is not there is carried out when it comes', () => {
+    const { results, sent, command, give, hello } = setUp();
+    command('on');
+    hello();
+    const down = sent.filter((frame) => frame.type === 'command');
+    expect(down.map(({ payload }) => String(Buffer.from(payload)))).toEqual(['on']);
+    give({ type: 'result', id: down[0]!.id, status: 3 });
+    expect(results).toEqual(['on: 3']);
+  });
+
+  it('a command outlives the port it was begun on, and keeps its number', () => {
+    const { results, sent, session, make, command, give, hello } = setUp();
+    hello();
+    command('on');
+    session.close();
+    const other = make();
+    hello({}, other);
+    const down = sent.filter((frame) => frame.type === 'command');
+    expect(down.length).toBe(2);
+    expect(down[0]).toEqual(down[1]);
+    give({ type: 'result', id: down[1]!.id, status: 0 }, other);
+    expect(results).toEqual(['on: 0']);
+  });
+
+  it('a device that fell asleep on the line gets its command when it is heard again', () => {
+    const { clock, results, sent, command, data, hello } = setUp();
+    hello();
+    command('on');
+    clock.advance(60_000);
+    expect(results).toEqual([]);
+    const before = sent.filter((frame) => frame.type === 'command').length;
+    clock.advance(60_000);
+    expect(sent.filter((frame) => frame.type === 'command').length).toBe(before);
+    data(1);
+    expect(sent.filter((frame) => frame.type === 'command').length).toBe(before + 1);
   });
 
   it('refuses a version that it does not speak', () => {

@@ -3,6 +3,7 @@
  * broker has acknowledged its publish, not before; until then the device keeps it in flash.
  */
 import type { Clock } from './clock.ts';
+import type { Command, Commands } from './commands.ts';
 import type { Device, Devices, Pending } from './device.ts';
 import type { Data, DownFrame, Frame, Hello, Pong, Result } from './frames.ts';
 import { encodeFrame, FrameReader, PROTOCOL_VERSION } from './frames.ts';
@@ -14,13 +15,13 @@ export interface Sink {
   /** Calls `done` with true once the log holds the reading, with false when it was refused and may be tried again. After the
    *  connection was lost `done` is never called; `resume` of every device is, once the sink is ready again. */
   publish(reading: Pending, done: (stored: boolean) => void): void;
-  publishResult(device: Device, command: string, status: number | string): void;
 }
 
 export interface SessionOptions {
   readonly clock: Clock;
   readonly devices: Devices;
   readonly sink: Sink;
+  readonly commands: Commands;
   /** How many sequence numbers a device may run ahead of its acknowledgements, 1..255. */
   readonly window: number;
   readonly send: (bytes: Buffer) => void;
@@ -29,15 +30,12 @@ export interface SessionOptions {
   readonly onDevice: (session: Session, device: Device) => void;
 }
 
-type QueuedCommand = { readonly name: string; readonly id: number; readonly payload: Buffer; tries: number };
-
 const PING_MS = 10_000;
 /** A fresh session asks more often: the first good pair of clocks is wanted soon. */
 const FIRST_PINGS_MS = 500;
 const FIRST_PINGS = 4;
 const COMMAND_RETRY_MS = 1000;
 const COMMAND_TRIES = 10;
-const MAX_COMMANDS = 16;
 const REFUSED_RETRY_MS = 1000;
 
 export class Session {
@@ -55,13 +53,14 @@ export class Session {
   #ping: { token: number; at: number } | undefined;
   #pings = 0;
   #cancelPing: (() => void) | undefined;
-  readonly #commands: QueuedCommand[] = [];
+  /** On the line, waiting for its result. */
+  #command: Command | undefined;
   #cancelCommand: (() => void) | undefined;
-  #lastCommand: number;
+  /** silent: nothing was heard since the command was sent first; resting: it is not sent until something is heard. */
+  #line: 'heard' | 'silent' | 'resting' = 'heard';
 
   constructor(options: SessionOptions) {
     this.#options = options;
-    this.#lastCommand = (options.clock.wall() >>> 0) % 0x7fffffff;
     this.#reader = new FrameReader(
       (frame) => this.#onFrame(frame),
       () => this.#onBad(),
@@ -81,9 +80,6 @@ export class Session {
   close(): void {
     this.#isClosed = true;
     this.#cancelPing?.();
-    this.#cancelCommand?.();
-    for (const command of this.#commands) this.#options.sink.publishResult(this.#device!, command.name, 'offline');
-    this.#commands.length = 0;
     this.detach();
   }
 
@@ -91,28 +87,20 @@ export class Session {
   detach(): void {
     if (this.#device?.onProgress === this.#onProgress) this.#device.onProgress = undefined;
     this.#cancelPing?.();
+    this.#cancelCommand?.();
+    this.#command = undefined;
     this.#device = undefined;
     this.#hello = undefined;
   }
 
-  /** Queues a command. `name` goes into the result. */
-  command(name: string, payload: Buffer): void {
-    const { sink } = this.#options;
-    if (this.#device === undefined || this.#hello === undefined) return;
-    if (payload.length > this.#hello.maxCommand) {
-      sink.publishResult(this.#device, name, `longer than the ${this.#hello.maxCommand} bytes that this device takes`);
-    } else if (this.#commands.length >= MAX_COMMANDS) {
-      sink.publishResult(this.#device, name, `more than ${MAX_COMMANDS} commands are waiting`);
-    } else {
-      this.#lastCommand = (this.#lastCommand + 1) >>> 0;
-      this.#commands.push({ name, id: this.#lastCommand, payload, tries: 0 });
-      if (this.#commands.length === 1) this.#sendCommand();
-    }
+  /** A command for this device waits. */
+  command(): void {
+    if (this.#command === undefined) this.#nextCommand();
   }
 
-  readonly #onProgress = (): void => {
+  readonly #onProgress = (again: boolean): void => {
     this.#advance();
-    this.#pump();
+    if (again) this.#pump();
   };
 
   #send(frame: DownFrame): void {
@@ -120,6 +108,9 @@ export class Session {
   }
 
   #onFrame(frame: Frame): void {
+    const wasResting = this.#line === 'resting';
+    this.#line = 'heard';
+    if (wasResting) this.#nextCommand();
     switch (frame.type) {
       case 'hello':
         this.#onHello(frame);
@@ -172,8 +163,10 @@ export class Session {
     });
     this.#pings = 0;
     this.#sendPing();
-    if (this.#commands[0] !== undefined) this.#sendCommand();
-    this.#onProgress();
+    device.isHere = true;
+    if (this.#command === undefined) this.#nextCommand();
+    else this.#sendCommand();
+    this.#onProgress(true);
   }
 
   #onData(data: Data): void {
@@ -195,15 +188,17 @@ export class Session {
     this.#received = data.sequence;
     this.counters.readings++;
     const stored = device.seen.has(data.sequence);
-    device.pending.push({
+    const entry: Pending = {
       device,
       epoch: device.seen.epoch,
       sequence: data.sequence,
       record: stored ? Buffer.alloc(0) : Buffer.from(data.record),
       time: device.timeOf(data.stamp),
       state: stored ? 'stored' : 'waiting',
-    });
-    this.#onProgress();
+    };
+    device.pending.push(entry);
+    if (stored) this.#advance();
+    else if (this.#options.sink.isReady) this.#publish(entry);
   }
 
   /** A frame was lost before this one. One complaint a gap, and one more whenever the device went back and lost it again. */
@@ -229,10 +224,13 @@ export class Session {
     const { sink } = this.#options;
     if (!sink.isReady) return;
     for (const entry of this.#device?.pending ?? []) {
-      if (entry.state !== 'waiting') continue;
-      entry.state = 'sent';
-      sink.publish(entry, (stored) => this.#onPublished(entry, stored));
+      if (entry.state === 'waiting') this.#publish(entry);
     }
+  }
+
+  #publish(entry: Pending): void {
+    entry.state = 'sent';
+    this.#options.sink.publish(entry, (stored) => this.#onPublished(entry, stored));
   }
 
   #onPublished(entry: Pending, stored: boolean): void {
@@ -241,13 +239,13 @@ export class Session {
     if (stored) {
       device.seen.add(entry.sequence);
       entry.state = 'stored';
-      device.onProgress?.();
+      device.onProgress?.(false);
       return;
     }
     this.#options.clock.after(REFUSED_RETRY_MS, () => {
       if (entry.state !== 'sent') return;
       entry.state = 'waiting';
-      device.onProgress?.();
+      device.onProgress?.(true);
     });
   }
 
@@ -299,12 +297,31 @@ export class Session {
     this.#device.observe(pong.now, ping.at + roundTrip / 2, roundTrip, this.#hello!.ticksPerSecond);
   }
 
+  #nextCommand(): void {
+    this.#cancelCommand?.();
+    const device = this.#device;
+    const hello = this.#hello;
+    if (device === undefined || hello === undefined) return;
+    const { commands } = this.#options;
+    this.#command = commands.next(device.id);
+    while (this.#command !== undefined && this.#command.payload.length > hello.maxCommand) {
+      commands.finish(this.#command, `longer than the ${hello.maxCommand} bytes that this device takes`);
+      this.#command = commands.next(device.id);
+    }
+    if (this.#command === undefined) return;
+    this.#command.tries = 0;
+    this.#line = 'silent';
+    this.#sendCommand();
+  }
+
   #sendCommand(): void {
-    const command = this.#commands[0];
+    const command = this.#command;
     this.#cancelCommand?.();
     if (command === undefined) return;
     if (command.tries++ >= COMMAND_TRIES) {
-      this.#finishCommand(command, 'no answer');
+      // One that sleeps gets it when it wakes; one that is awake does not want it.
+      if (this.#line === 'silent') this.#line = 'resting';
+      else this.#finishCommand(command, 'no answer');
       return;
     }
     this.#send({ type: 'command', id: command.id, payload: command.payload });
@@ -312,13 +329,12 @@ export class Session {
   }
 
   #onResult(result: Result): void {
-    const command = this.#commands[0];
+    const command = this.#command;
     if (command !== undefined && command.id === result.id) this.#finishCommand(command, result.status);
   }
 
-  #finishCommand(command: QueuedCommand, status: number | string): void {
-    this.#commands.shift();
-    this.#options.sink.publishResult(this.#device!, command.name, status);
-    this.#sendCommand();
+  #finishCommand(command: Command, status: number | string): void {
+    this.#options.commands.finish(command, status);
+    this.#nextCommand();
   }
 }

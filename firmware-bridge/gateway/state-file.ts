@@ -12,6 +12,8 @@ export type DeviceState = {
    *  forgotten. */
   readonly above?: readonly number[];
   readonly msPerTick?: number;
+  /** It said hello on a port of this gateway: commands wait for it here. */
+  readonly isHere?: boolean;
 };
 export type State = {
   readonly version: 1;
@@ -40,10 +42,15 @@ export async function readState(path: string, onBroken: (reason: string) => void
   }
 }
 
-export async function writeState(path: string, state: State): Promise<void> {
+export function writeState(path: string, state: State): Promise<void> {
+  return writeSynced(path, JSON.stringify(state));
+}
+
+/** Beside the old one, synced, renamed: whenever the power goes, one of the two is there whole. */
+export async function writeSynced(path: string, text: string): Promise<void> {
   const file = await open(`${path}.new`, 'w', 0o600);
   try {
-    await file.writeFile(JSON.stringify(state));
+    await file.writeFile(text);
     await file.sync();
   } finally {
     await file.close();

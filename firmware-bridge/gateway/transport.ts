@@ -18,10 +18,13 @@ export type OpenTransport = (path: string, baud: number, events: TransportEvents
 /** What waits to be sent on a stalled line is dropped beyond this: acknowledgements are repeated anyway. */
 const MAX_UNSENT = 16_384;
 
+/** What is read at once: the package would keep 64 KiB a port. */
+const READ_BYTES = 4096;
+
 /** A serial port by the `serialport` package, which is loaded when the first one is opened. */
 export const openSerial: OpenTransport = async (path, baudRate, { onData, onClose }) => {
   const { SerialPort } = (await import('serialport')).default;
-  const port = new SerialPort({ path, baudRate, autoOpen: false, lock: true });
+  const port = new SerialPort({ path, baudRate, autoOpen: false, lock: true, highWaterMark: READ_BYTES });
   await new Promise<void>((resolve, reject) => port.open((error) => (error ? reject(error) : resolve())));
   let isClosed = false;
   const closed = (reason: string): void => {

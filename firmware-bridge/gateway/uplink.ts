@@ -3,7 +3,7 @@
  * connection broke; the log may hold that already, and then it would stand there twice. So every connection is a new client
  * without a memory, and nothing is published on it before `prove` has looked into the log (README.md, "Exactly once").
  */
-import type { IClientOptions, MqttClient } from 'mqtt';
+import type { IClientOptions, IPublishPacket, MqttClient, Packet } from 'mqtt';
 import type { Clock } from './clock.ts';
 
 export type Message = {
@@ -25,12 +25,25 @@ export interface UplinkOptions {
   readonly maxInFlight: number;
   readonly statusTopic: string;
   readonly subscriptions: readonly string[];
-  readonly onMessage: (topic: string, payload: Buffer) => void;
+  /** For so long the broker keeps what arrives for the subscriptions while nobody is connected, s. */
+  readonly sessionExpirySeconds: number;
+  /** `done` acknowledges it; with an error it comes again on the next connection. */
+  readonly onMessage: (message: Incoming, done: (error: Error | null) => void) => void;
   /** Learns what the log holds. Runs after everything of earlier connections was committed or dropped by the broker. */
   readonly prove: () => Promise<void>;
   readonly onReady: () => void;
   readonly log: (message: string, details?: object) => void;
 }
+
+export type Incoming = {
+  readonly topic: string;
+  readonly payload: Buffer;
+  /** MQTT's DUP: it may have come before. */
+  readonly isRepeat: boolean;
+  /** s, counted down by the broker. */
+  readonly expirySeconds: number | undefined;
+  readonly userProperties: Readonly<Record<string, string | string[]>>;
+};
 
 type Queued = { readonly message: Message; readonly done: ((stored: boolean) => void) | undefined };
 
@@ -94,13 +107,15 @@ export class Uplink {
     const options: IClientOptions = {
       protocolVersion: 5,
       clientId,
-      clean: true,
+      // The broker keeps commands while we are away; readings are not part of that session.
+      clean: false,
       reconnectPeriod: 0,
       writeCache: false, // a table of all packet ids would cost 14 MB
       connectTimeout: ATTEMPT_MS,
       keepalive: 15,
       resubscribe: false,
       queueQoSZero: false,
+      properties: { sessionExpiryInterval: this.#options.sessionExpirySeconds },
       will: { topic: statusTopic, payload: Buffer.from('offline'), qos: 1, retain: true },
     };
     if (username !== undefined) options.username = username;
@@ -109,7 +124,8 @@ export class Uplink {
     this.#client = client;
     client.on('error', (error) => log('broker', { error: error.message }));
     client.on('close', () => this.#onClose(client));
-    client.on('message', (topic, payload) => this.#options.onMessage(topic, payload));
+    // Called for one packet at a time; PUBACK goes out when it calls back.
+    client.handleMessage = (packet, done) => this.#onMessage(client, packet, done);
     client.on('connect', (packet) => {
       this.connections++;
       this.#maxInFlight = Math.min(this.#options.maxInFlight, packet.properties?.receiveMaximum ?? 0xffff);
@@ -120,12 +136,33 @@ export class Uplink {
     });
   }
 
+  #onMessage(client: MqttClient, packet: IPublishPacket, done: (error?: Error, packet?: Packet) => void): void {
+    const { topic, payload, dup, properties } = packet;
+    const message: Incoming = {
+      topic,
+      payload: Buffer.from(payload),
+      isRepeat: dup,
+      expirySeconds: properties?.messageExpiryInterval,
+      userProperties: properties?.userProperties ?? {},
+    };
+    this.#options.onMessage(message, (error) => {
+      if (error === null) done();
+      else client.end(true);
+    });
+  }
+
   async #prove(client: MqttClient): Promise<void> {
     const { statusTopic, subscriptions, prove, onReady, log } = this.#options;
     // Answered in the order of the broker's commits: behind it, nothing of an earlier connection can still turn up.
     await client.publishAsync(statusTopic, 'online', { qos: 1, retain: true });
     await prove();
-    if (subscriptions.length > 0) await client.subscribeAsync([...subscriptions], { qos: 1 });
+    if (subscriptions.length > 0) {
+      await client.subscribeAsync([...subscriptions], {
+        qos: 1,
+        rh: 1, // a retained command is carried out once, not at every connection
+        properties: { userProperties: { 'headwater-position': 'true' } },
+      });
+    }
     if (this.#client !== client || this.#isStopped) return;
     this.#backoff = MIN_BACKOFF_MS;
     this.isReady = true;

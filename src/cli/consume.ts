@@ -3,6 +3,7 @@ import { Admin } from '../client/admin.ts';
 import { type ConsumedRecord, Consumer } from '../client/consumer.ts';
 import { UpstreamError } from '../client/error.ts';
 import { systemEnv } from '../env.ts';
+import { unitsOf, withUnits } from '../http/units.ts';
 import { parseQuantity } from '../log/topic-config.ts';
 import { type Command, EXIT, type Io, integerOption, parse, UsageError } from './command.ts';
 import { CONNECTION_OPTIONS, CONNECTION_USAGE, withCluster } from './connection.ts';
@@ -27,9 +28,10 @@ When to end:
   --timeout TIME               when nothing came for so long (5s, 500ms; a plain number is ms)
 
 What to print:
-  --decode text|json|cbor|hex|base64   how values are written (default text: the bytes as they are)
+  --decode text|json|cbor|hex|base64   how values are written (default text: the bytes as they are); json and cbor
+                               with the units of fields that the record names (readings of headwater-gateway)
   -v, --verbose                topic, partition, offset, time and key before each value, headers after it
-  --json                       one JSON object a record, with everything
+  --json                       one JSON object a record, with everything; numbers stay numbers, units stand beside
   --read-committed             without records of transactions that are open or were aborted
 ${CONNECTION_USAGE}`;
 
@@ -209,6 +211,7 @@ const NEWLINE = Buffer.from('\n');
 
 export function formatRecord(record: ConsumedRecord, format: Format, terminal: boolean): Buffer {
   const { topic, partition, offset, timestamp, key, value, headers } = record;
+  const units = format.text ? null : unitsOf(headers);
   if (format.json) {
     return Buffer.from(
       json({
@@ -222,11 +225,12 @@ export function formatRecord(record: ConsumedRecord, format: Format, terminal: b
           key: header.key,
           value: header.value === null ? null : Buffer.from(header.value).toString('utf8'),
         })),
+        ...(units === null ? {} : { units }),
       }),
     );
   }
   if (format.text && !format.verbose && !terminal) return value === null ? NEWLINE : Buffer.concat([value, NEWLINE]);
-  const decoded = value === null ? '(null)' : format.decode(value);
+  const decoded = value === null ? '(null)' : withUnits(format.decode(value), units);
   const text = typeof decoded === 'string' ? decoded : JSON.stringify(decoded);
   const shown = terminal ? visible(text) : text;
   if (!format.verbose) return Buffer.from(`${shown}\n`);

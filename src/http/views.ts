@@ -105,6 +105,8 @@ export interface MessageView {
   readonly valueFormat: MessageFormat;
   readonly value: unknown;
   readonly valueBytes: number;
+  /** Units of the value's fields, where the record names them: { temperature: '°C' }. */
+  readonly units: Readonly<Record<string, string>> | null;
   readonly headers: readonly { readonly key: string; readonly value: string | null }[];
 }
 

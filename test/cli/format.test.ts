@@ -133,6 +133,20 @@ describe('consume', () => {
     });
   });
 
+  it('shows the units that a record names for its fields; with --json numbers stay numbers', async () => {
+    const reading = {
+      ...record,
+      value: encode({ time: 5, temperature: -21.5 }),
+      headers: [{ key: 'units', value: Buffer.from('temperature=Cel') }],
+    };
+    const cbor = { decode: await decoderOf('cbor'), text: false, verbose: false, json: false };
+    expect(formatRecord(reading, cbor, true).toString()).toBe('{"time":5,"temperature":"-21.5 °C"}\n');
+    expect(JSON.parse(formatRecord(reading, { ...cbor, json: true }, false).toString())).toMatchObject({
+      value: { time: 5, temperature: -21.5 },
+      units: { temperature: '°C' },
+    });
+  });
+
   it('decodes CBOR and JSON, and says so when a value is neither', async () => {
     const cbor = await decoderOf('cbor');
     expect(

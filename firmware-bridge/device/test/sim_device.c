@@ -122,7 +122,7 @@ int main(int count, char **arguments) {
   uint64_t interval, due;
   int journal;
   struct pollfd wait;
-  if (count != 12) return 2;
+  if (count != 13) return 2;
   tty = open(arguments[1], O_RDWR | O_NOCTTY | O_NONBLOCK);
   flash_file = open(arguments[2], O_RDWR | O_CREAT, 0600);
   journal = open(arguments[3], O_WRONLY | O_CREAT | O_APPEND, 0600);
@@ -135,6 +135,7 @@ int main(int count, char **arguments) {
       if (pwrite(flash_file, blank, SECTOR, (off_t)i * SECTOR) != SECTOR) return 1;
   }
   port.id = arguments[4];
+  port.kind = arguments[12];
   byte_rate = atof(arguments[5]) / 10;
   run = (uint32_t)strtoul(arguments[6], NULL, 10);
   readings = (uint32_t)strtoul(arguments[7], NULL, 10);

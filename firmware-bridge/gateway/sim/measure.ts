@@ -1,4 +1,4 @@
-/** measure TOOLS DIST: how busy one line is kept, and what 16 ports cost in memory. See ../../measure.sh. */
+/** measure TOOLS DIST [memory]: how busy one line is kept, and what 16 ports cost in memory. See ../../measure.sh. */
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { Simulation } from './simulation.ts';
 
-const [, , tools = '', dist = ''] = process.argv;
+const [, , tools = '', dist = '', only = ''] = process.argv;
 const BAUD = 115_200;
 /** Around a record: type, back, sequence, stamp, CRC, COBS, zero. */
 const FRAMING = 14 + 4 + 2;
@@ -15,9 +15,20 @@ async function withSimulation(
   ports: number,
   recordSize: number,
   run: (simulation: Simulation) => Promise<void>,
+  driver: 'serialport' | 'tty' = 'tty',
 ): Promise<void> {
   const directory = mkdtempSync(join(tmpdir(), 'headwater-measure-'));
-  const simulation = new Simulation({ directory, dist, tools, baud: BAUD, noise: 0, recordSize, seed: 1, ports });
+  const simulation = new Simulation({
+    directory,
+    dist,
+    tools,
+    baud: BAUD,
+    noise: 0,
+    recordSize,
+    seed: 1,
+    ports,
+    driver,
+  });
   try {
     await simulation.start();
     await run(simulation);
@@ -48,21 +59,26 @@ async function throughput(recordSize: number): Promise<void> {
   });
 }
 
-async function memory(ports: number, readingsPerSecond: number): Promise<void> {
-  await withSimulation(ports, 40, async (simulation) => {
+async function memory(ports: number, readingsPerSecond: number, driver: 'serialport' | 'tty'): Promise<void> {
+  const run = async (simulation: Simulation) => {
     for (let port = 0; port < ports; port++) simulation.startDevice(100_000, 1e6 / readingsPerSecond, 0, port);
     let highest = 0;
-    for (let i = 0; i < 40; i++) {
+    for (let i = 0; i < 60; i++) {
       await wait(500);
       highest = Math.max(highest, simulation.memoryOf('gateway'));
     }
     console.log(
-      `${ports} ports with ${readingsPerSecond} readings/s each: gateway at most ${highest.toFixed(1)} MB RSS`,
+      `${ports} ports (${driver}) with ${readingsPerSecond} readings/s each: gateway at most ${highest.toFixed(1)} MB RSS`,
     );
-  });
+  };
+  await withSimulation(ports, 40, run, driver);
 }
 
-await throughput(236);
-await throughput(60);
-await memory(16, 10);
-await memory(16, 100);
+if (only !== 'memory') {
+  await throughput(236);
+  await throughput(60);
+}
+for (const driver of ['tty', 'serialport'] as const) {
+  await memory(16, 10, driver);
+  await memory(16, 100, driver);
+}

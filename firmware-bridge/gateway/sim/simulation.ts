@@ -12,6 +12,7 @@ import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { decode } from 'cbor-x';
 import { Kafka, logLevel } from 'kafkajs';
+import type { Description } from '../description.ts';
 
 export interface SimulationOptions {
   readonly directory: string;
@@ -26,6 +27,10 @@ export interface SimulationOptions {
   readonly seed: number;
   /** Lines, each with a device; 1 by default. */
   readonly ports?: number;
+  /** How the gateway opens its ports; tty by default. */
+  readonly driver?: 'serialport' | 'tty';
+  /** What kind of device they are, as the gateway is told. */
+  readonly description?: Description;
   readonly log?: (line: string) => void;
 }
 
@@ -84,7 +89,7 @@ export class Simulation {
   }
 
   #spawn(name: string, command: string, args: readonly string[]): ChildProcess {
-    const env = { ...process.env, MALLOC_ARENA_MAX: '1', UV_THREADPOOL_SIZE: '2' };
+    const env = { ...process.env, HEADWATER_NODE: process.execPath, MALLOC_ARENA_MAX: '1', UV_THREADPOOL_SIZE: '2' };
     const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], env });
     child.stdout!.on('data', (data: Buffer) => this.#log(`${name}: ${data.toString().trimEnd()}`));
     child.stderr!.on('data', (data: Buffer) => this.#log(`${name}: ${data.toString().trimEnd()}`));
@@ -93,7 +98,11 @@ export class Simulation {
   }
 
   async start(): Promise<void> {
-    const { tools, baud, noise, seed } = this.#options;
+    const { tools, baud, noise, seed, description } = this.#options;
+    if (description !== undefined) {
+      mkdirSync(this.#path('descriptions'), { recursive: true });
+      writeFileSync(this.#path('descriptions/sim.json'), JSON.stringify(description));
+    }
     this.#mqtt = await freePort();
     this.#kafka = await freePort();
     writeFileSync(
@@ -103,10 +112,11 @@ export class Simulation {
         broker: `mqtt://127.0.0.1:${this.#mqtt}`,
         'evidence.bootstrap': `127.0.0.1:${this.#kafka}`,
         'evidence.topic': TOPIC,
+        ...(description !== undefined && { descriptions: 'descriptions' }),
         'state.file': 'gateway-state.json',
         'checkpoint.seconds': 1,
         'ports.max': 64,
-        ports: [{ path: this.#path('tty-gateway-*'), baud, driver: 'tty' }],
+        ports: [{ path: this.#path('tty-gateway-*'), baud, driver: this.#options.driver ?? 'tty' }],
       }),
     );
     for (let port = 0; port < (this.#options.ports ?? 1); port++) {
@@ -134,17 +144,10 @@ export class Simulation {
   }
 
   startGateway(): void {
-    this.#spawn('gateway', process.execPath, [
-      // As bin/headwater-gateway starts it.
-      ...[
-        '--max-semi-space-size=1',
-        '--optimize-for-size',
-        '--max-old-space-size=24',
-        '--v8-pool-size=1',
-        '--single-threaded-gc',
-      ],
-      join(this.#options.dist, 'gateway.js'),
-      ...['--config', this.#path('gateway.json')],
+    // As it is shipped: the launcher replaces itself with node, so that kill and memory are node's.
+    this.#spawn('gateway', join(this.#options.dist, '../bin/headwater-gateway'), [
+      '--config',
+      this.#path('gateway.json'),
     ]);
   }
 
@@ -158,6 +161,7 @@ export class Simulation {
       this.#path(`journal-${port}`),
       deviceName(port),
       ...[baud, this.#run, readings, recordSize, intervalMicroseconds, cutAt, this.random(1 << 30)].map(String),
+      this.#options.description?.kind ?? '',
     ]);
   }
 
@@ -171,6 +175,11 @@ export class Simulation {
 
   togglePlug(): void {
     this.#processes.get('line-0')?.kill('SIGUSR1');
+  }
+
+  /** Of the broker's listeners. */
+  get addresses(): { readonly mqtt: string; readonly kafka: string } {
+    return { mqtt: `mqtt://127.0.0.1:${this.#mqtt}`, kafka: `127.0.0.1:${this.#kafka}` };
   }
 
   memoryOf(name: string): number {

@@ -1,7 +1,6 @@
 /*
  * Arduino, on a part whose core gives access to its flash (here: an external SPI NOR by the SerialFlash-like calls of your library).
- * A sketch: it shows which calls belong where and has to be fitted to your board (it is not built by our CI, which has no Arduino
- * core). Copy device/src into the sketch's src/ folder. HW_FLASH_UNIT=1 suits most SPI NOR.
+ * It shows which calls belong where and has to be fitted to your board; CI builds it for an ATmega2560. Copy device/src into the sketch's src/ folder. HW_FLASH_UNIT=1 suits most SPI NOR.
  */
 #include "src/hw_cbor.h"
 #include "src/hw_serial.h"

@@ -1,6 +1,6 @@
 /*
  * ESP-IDF: the ring in a data partition, the link on a UART. A sketch: it shows which calls belong where and has to be fitted to your
- * project (it is not built by our CI, which has no ESP-IDF). partitions.csv: headwater, data, 0x40, , 256K
+ * project (CI holds it to declarations of those calls, not to the framework). partitions.csv: headwater, data, 0x40, , 256K
  * Set HW_FLASH_UNIT=4 (component CMakeLists: target_compile_definitions).
  */
 #include "driver/uart.h"

@@ -1,6 +1,6 @@
 /*
  * Zephyr: the ring in a flash area, the link on a UART in interrupt mode. A sketch: it shows which calls belong where and has to be
- * fitted to your project (it is not built by our CI, which has no Zephyr). Devicetree: a fixed partition `headwater_partition`.
+ * fitted to your project (CI holds it to declarations of those calls, not to the framework). Devicetree: a fixed partition `headwater_partition`.
  * prj.conf: CONFIG_FLASH=y CONFIG_FLASH_MAP=y CONFIG_SERIAL=y CONFIG_UART_INTERRUPT_DRIVEN=y CONFIG_ENTROPY_GENERATOR=y
  * Set HW_FLASH_UNIT to your flash's write-block-size.
  */
