@@ -190,7 +190,7 @@ export class Broker {
         maxConnections: settings['max.connections'],
         maxIdleMs: settings['connections.max.idle.ms'],
       },
-      { ...parts, transactionGate: transactions, groups, transactions, access: security },
+      { ...parts, transactionGate: transactions, groups, transactions, access: security, users: security },
     );
     this.#bound(await kafka.start());
     this.#started('kafka', () => kafka.stop());

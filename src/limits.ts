@@ -60,6 +60,9 @@ export const KAFKA_OUTPUT_MAX_BYTES = 24 * MiB;
 /** Requests of one connection that are answered in order: more are left unread (Java clients pipeline 5). */
 export const KAFKA_PIPELINED_REQUESTS_MAX = 64;
 
+/** Users of users.file beyond which Kafka's tools add none; `headwater users` may, and so may an editor. */
+export const USERS_OVER_KAFKA_MAX = 1_000;
+
 // The log
 /** Appends that wait for the next synced write, all partitions together; above it the edges stop reading sockets. */
 export const APPEND_QUEUE_MAX_BYTES = 4 * MiB;

@@ -1,9 +1,8 @@
 /** `headwater users`: edits the users file. */
-import { chmod, open, readFile, rename, stat, unlink } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
 import { loadConfig } from '../config/load.ts';
 import { HeadwaterError } from '../errors.ts';
-import { createUser, formatUsers, parseUsers, type User } from '../security/users.ts';
+import { createUser } from '../security/users.ts';
+import { readUsers, writeUsers } from '../security/users-file.ts';
 import { type Command, EXIT, type Io, onePositional, parse, UsageError } from './command.ts';
 import { linesOf } from './lines.ts';
 import { json, table } from './table.ts';
@@ -31,7 +30,7 @@ export const run: Command = async (args, io) => {
   const [action = 'list', ...names] = positionals;
   const file = await usersFile(io, values.file, values.config);
   if (action === 'list') {
-    const users = await read(file, true);
+    const users = await readUsers(file, true);
     const rows = [...users.values()].map(({ name, scram }) => ({ name, mechanisms: ['PLAIN', ...scram.keys()] }));
     if (values.json) await io.write(json(rows));
     else if (rows.length === 0) await io.write(`${file} has no users\n`);
@@ -50,14 +49,14 @@ export const run: Command = async (args, io) => {
   }
   if (action !== 'add' && action !== 'remove') throw new UsageError(`there is no "users ${action}"`);
   const name = onePositional(names, 'user name');
-  const users = await read(file, action === 'remove');
+  const users = await readUsers(file, action === 'remove');
   const known = users.has(name);
   if (action === 'remove') {
     if (!users.delete(name)) throw new HeadwaterError('INVALID_REQUEST', `${file} has no user "${name}"`);
   } else {
     users.set(name, await createUser(name, await readSecret(io, name), !values['no-scram']));
   }
-  await write(file, users);
+  await writeUsers(file, users);
   const done = action === 'remove' ? 'removed' : known ? 'secret replaced for' : 'added';
   await io.write(values.json ? json({ user: name, action: done, file }) : `${done} ${name}\n`);
   return EXIT.ok;
@@ -71,37 +70,6 @@ async function usersFile(io: Io, file: string | undefined, configFile: string | 
   const named = config.settings['users.file'];
   if (named === null) throw new UsageError(`${from} sets no users.file; give --file`);
   return named;
-}
-
-async function read(file: string, mustExist: boolean): Promise<Map<string, User>> {
-  try {
-    return parseUsers(await readFile(file, 'utf8'), file);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT' || mustExist) throw error;
-    return new Map();
-  }
-}
-
-/** Replaced as a whole and synced: a power cut leaves the old file or the new one. Owner and mode stay. */
-async function write(file: string, users: ReadonlyMap<string, User>): Promise<void> {
-  const before = await stat(file).catch(() => null);
-  const temporary = join(dirname(file), `.${process.pid}.users.tmp`);
-  const handle = await open(temporary, 'wx', 0o600);
-  try {
-    await handle.writeFile(formatUsers(users.values()));
-    if (before !== null) {
-      await handle.chmod(before.mode & 0o777);
-      if (process.getuid?.() === 0) await handle.chown(before.uid, before.gid);
-    }
-    await handle.sync();
-    await handle.close();
-    await rename(temporary, file);
-    if (before === null) await chmod(file, 0o600);
-  } catch (error) {
-    await handle.close().catch(() => {});
-    await unlink(temporary).catch(() => {});
-    throw error;
-  }
 }
 
 /** From the terminal without echo, twice; from a pipe its first line. Never from the command line: everybody could read it. */

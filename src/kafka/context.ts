@@ -4,6 +4,7 @@ import type { GroupCoordinator } from '../groups/coordinator.ts';
 import type { Log, Partition } from '../log/types.ts';
 import type { Logger } from '../logger.ts';
 import type { KafkaOperation, KafkaResource } from '../security/acl.ts';
+import type { User } from '../security/users.ts';
 import type { TransactionCoordinator } from '../transactions/coordinator.ts';
 import type { EdgeMetrics } from './metrics.ts';
 
@@ -54,7 +55,16 @@ export interface Access {
   allowsKafka(user: string | null, operation: KafkaOperation, resource: KafkaResource, name: string): boolean;
 }
 
+/** The users that all edges share; `Security` is one. */
+export interface UserStore {
+  users(): Iterable<User>;
+  /** Changes the users file. Throws INVALID_CONFIG when there is none or it may not be written. */
+  editUsers(change: (users: Map<string, User>) => void): Promise<void>;
+}
+
 export interface KafkaContext {
+  /** null: this broker has no users. */
+  readonly users: UserStore | null;
   /** null: everybody may do everything. */
   readonly access: Access | null;
   readonly metrics: EdgeMetrics;

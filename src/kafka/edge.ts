@@ -8,7 +8,7 @@ import type { Logger } from '../logger.ts';
 import type { Metrics } from '../metrics.ts';
 import type { TransactionCoordinator } from '../transactions/coordinator.ts';
 import { Connection, type SharedBytes } from './connection.ts';
-import type { Access, BrokerIdentity, KafkaContext, KafkaSettings, TransactionGate } from './context.ts';
+import type { Access, BrokerIdentity, KafkaContext, KafkaSettings, TransactionGate, UserStore } from './context.ts';
 import type { HandlerTable } from './handler.ts';
 import { createHandlers } from './handlers.ts';
 import { edgeMetrics } from './metrics.ts';
@@ -45,6 +45,7 @@ export interface KafkaEdgeDependencies {
   readonly log: Log;
   /** Access rules; null or absent: everybody may do everything. */
   readonly access?: Access | null;
+  readonly users?: UserStore | null;
   readonly transactionGate: TransactionGate;
   readonly groups: GroupCoordinator;
   readonly transactions: TransactionCoordinator;
@@ -83,6 +84,7 @@ export class KafkaEdge {
     this.#context = {
       ...parts,
       access: dependencies.access ?? null,
+      users: dependencies.users ?? null,
       identity: options.identity,
       settings: options.settings,
       metrics: edgeMetrics(

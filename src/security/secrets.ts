@@ -34,6 +34,11 @@ export function digestOf(mechanism: ScramMechanism): 'sha256' | 'sha512' {
   return mechanism === 'SCRAM-SHA-256' ? 'sha256' : 'sha512';
 }
 
+/** Length of a salted password and of each key. */
+export function scramKeyBytes(mechanism: ScramMechanism): number {
+  return mechanism === 'SCRAM-SHA-256' ? 32 : 64;
+}
+
 function runScrypt(
   secret: string,
   salt: Uint8Array,
@@ -60,9 +65,24 @@ export async function scramKeys(
   salt: Uint8Array,
   iterations: number = SCRAM_ITERATIONS,
 ): Promise<ScramKeys> {
+  const salted = await pbkdf2Async(
+    secret.normalize('NFC'),
+    salt,
+    iterations,
+    scramKeyBytes(mechanism),
+    digestOf(mechanism),
+  );
+  return scramKeysOfSalted(mechanism, salted, salt, iterations);
+}
+
+/** From the SaltedPassword of RFC 5802, section 3: what Kafka's protocol carries in place of the secret. */
+export function scramKeysOfSalted(
+  mechanism: ScramMechanism,
+  salted: Uint8Array,
+  salt: Uint8Array,
+  iterations: number,
+): ScramKeys {
   const digest = digestOf(mechanism);
-  const size = digest === 'sha256' ? 32 : 64;
-  const salted = await pbkdf2Async(secret.normalize('NFC'), salt, iterations, size, digest);
   const hmac = (text: string) => createHmac(digest, salted).update(text).digest();
   return {
     salt,
@@ -70,6 +90,12 @@ export async function scramKeys(
     storedKey: createHash(digest).update(hmac('Client Key')).digest(),
     serverKey: hmac('Server Key'),
   };
+}
+
+/** Whether the secret, sent as it is, is the one that the keys were made of. */
+export async function matchesScram(mechanism: ScramMechanism, secret: string, expected: ScramKeys): Promise<boolean> {
+  const { storedKey } = await scramKeys(mechanism, secret, expected.salt, expected.iterations);
+  return equalBytes(storedKey, expected.storedKey);
 }
 
 /** In a time that tells nothing about where they differ. */

@@ -11,7 +11,8 @@ import { type Acl, ANONYMOUS, type KafkaOperation, type KafkaResource, type Mqtt
 import { PlainExchange, type SaslExchange, type SaslMechanism, ScramExchange } from './sasl.ts';
 import { LoginThrottle } from './throttle.ts';
 import { TlsContexts, type TlsFiles } from './tls.ts';
-import { parseUsers, Users } from './users.ts';
+import { parseUsers, type User, Users } from './users.ts';
+import { readUsers, writeUsers } from './users-file.ts';
 
 export interface SecuritySettings {
   readonly usersFile: string | null;
@@ -54,6 +55,8 @@ export class Security {
   readonly #failures: (edge: string) => { value: number };
   readonly #onReload: (() => void)[] = [];
   #loaded: Loaded;
+  /** One change of the users file after the other. */
+  #lastEdit: Promise<unknown> = Promise.resolve();
 
   private constructor(parts: SecurityParts, loaded: Loaded, users: Users, tls: TlsContexts | null) {
     this.#parts = parts;
@@ -83,6 +86,41 @@ export class Security {
     if (this.#tls !== null && settings.tls !== null) await this.#tls.reload(settings.tls);
     this.#users.replace(users);
     this.#loaded = { settings, acl, superUsers: new Set(settings.superUsers) };
+    for (const task of this.#onReload) task();
+  }
+
+  /** As the listeners know them now. */
+  users(): Iterable<User> {
+    return this.#users.all();
+  }
+
+  /**
+   * Changes the users file and what is known of it: `change` gets the users as the file has them. Whoever is logged in stays
+   * so. Throws what `change` throws, and INVALID_CONFIG when there is no file or it may not be written; nothing has changed then.
+   */
+  async editUsers(change: (users: Map<string, User>) => void): Promise<void> {
+    const edit = this.#lastEdit.then(() => this.#edit(change));
+    this.#lastEdit = edit.catch(() => {});
+    return edit;
+  }
+
+  async #edit(change: (users: Map<string, User>) => void): Promise<void> {
+    const { usersFile } = this.#loaded.settings;
+    if (usersFile === null) throw new HeadwaterError('INVALID_CONFIG', 'users.file is not set: there are no users');
+    let users: Map<string, User>;
+    try {
+      users = await readUsers(usersFile, true);
+      change(users);
+      await writeUsers(usersFile, users);
+    } catch (error) {
+      if (error instanceof HeadwaterError) throw error;
+      const { message } = error as Error;
+      throw new HeadwaterError('INVALID_CONFIG', `users.file cannot be changed by the broker: ${message}`, {
+        cause: error,
+      });
+    }
+    this.#users.replace(users);
+    this.#parts.logger.info({ file: usersFile, users: users.size }, 'the users file was changed over the network');
     for (const task of this.#onReload) task();
   }
 
@@ -127,7 +165,7 @@ export class Security {
     if (this.#users.remembers(username, secret)) return username;
     this.#mayTry(remoteAddress, username);
     if (secret !== '' && (await this.#users.verify(username, secret))) {
-      this.#throttle.succeeded(username);
+      this.#throttle.succeeded(remoteAddress, username);
       return username;
     }
     this.#refused(edge, remoteAddress, username);
@@ -164,7 +202,7 @@ export class Security {
       step: async (message) => {
         try {
           const step = await exchange.step(message);
-          if (step.user !== null) this.#throttle.succeeded(step.user);
+          if (step.user !== null) this.#throttle.succeeded(address, step.user);
           return step;
         } catch (error) {
           if (error instanceof HeadwaterError && error.code === 'AUTHENTICATION_FAILED') {

@@ -11,6 +11,8 @@ const LONGEST_PAUSE_MS = 60_000;
 /** A count is forgotten after so long without a failure. */
 const FORGET_MS = 15 * 60_000;
 const ENTRIES_MAX = 10_000;
+/** How long a login speaks for its user and address. */
+const KNOWN_MS = 24 * 3_600_000;
 
 interface Entry {
   failures: number;
@@ -28,6 +30,8 @@ export class LoginThrottle {
   readonly #clock: Clock;
   /** Insertion order is order of last failure: the oldest gives way. */
   readonly #entries = new Map<string, Entry>();
+  /** Who logged in from where lately. A count of the address does not hold them: it may be a NAT with a guesser behind it. */
+  readonly #known = new Map<string, number>();
 
   constructor(clock: Clock) {
     this.#clock = clock;
@@ -35,7 +39,8 @@ export class LoginThrottle {
 
   /** Milliseconds until another attempt is looked at; 0: now. */
   waitFor(address: string, user: string): number {
-    return Math.max(this.#waitOf(`a ${address}`), this.#waitOf(`u ${user}`));
+    const ofUser = this.#waitOf(`u ${user}`);
+    return this.#isKnown(address, user) ? ofUser : Math.max(this.#waitOf(`a ${address}`), ofUser);
   }
 
   failed(address: string, user: string): void {
@@ -43,9 +48,22 @@ export class LoginThrottle {
     this.#count(`u ${user}`);
   }
 
-  /** Of the address only: otherwise whoever knows one secret could go on guessing another from the same place. */
-  succeeded(user: string): void {
+  /** Clears the user's count, not that of the address: whoever knows one secret could go on guessing another from there. */
+  succeeded(address: string, user: string): void {
     this.#entries.delete(`u ${user}`);
+    const key = `${address} ${user}`;
+    this.#known.delete(key);
+    this.#known.set(key, this.#clock.monotonic());
+    if (this.#known.size > ENTRIES_MAX) this.#known.delete(this.#known.keys().next().value!);
+  }
+
+  #isKnown(address: string, user: string): boolean {
+    const key = `${address} ${user}`;
+    const at = this.#known.get(key);
+    if (at === undefined) return false;
+    if (this.#clock.monotonic() - at < KNOWN_MS) return true;
+    this.#known.delete(key);
+    return false;
   }
 
   #waitOf(key: string): number {

@@ -14,6 +14,8 @@ export interface TlsFiles {
 }
 
 const HANDSHAKE_TIMEOUT_MS = 10_000;
+/** OpenSSL ends the handshake of a client that resumes a session and may show a certificate unless sessions have a context. */
+const SESSION_CONTEXT = 'headwater';
 
 interface Loaded {
   readonly context: SecureContext;
@@ -101,7 +103,12 @@ async function load(files: TlsFiles): Promise<Loaded> {
       requestCert: files.clientAuth !== 'none',
       rejectUnauthorized: files.clientAuth === 'required',
     };
-    return { context: createSecureContext(pem), options, files, validTo: Date.parse(certificate.validTo) };
+    return {
+      context: createSecureContext({ ...pem, sessionIdContext: SESSION_CONTEXT }),
+      options,
+      files,
+      validTo: Date.parse(certificate.validTo),
+    };
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
     const mismatch = code === 'ERR_OSSL_X509_KEY_VALUES_MISMATCH';

@@ -1,15 +1,26 @@
 /**
- * The users file: one line a user, `NAME scrypt:N:r:p:SALT:HASH [scram-sha-256:ITERATIONS:SALT:STORED:SERVER] [...]`, in
- * base64. One store serves MQTT, HTTP and Kafka SASL; `headwater users` edits it. Secrets themselves are nowhere.
+ * The users file: one line a user, `NAME [scrypt:N:r:p:SALT:HASH] [scram-sha-256:ITERATIONS:SALT:STORED:SERVER] [...]`, in
+ * base64, at least one of them. One store serves MQTT, HTTP and Kafka SASL; `headwater users` and kafka-configs edit it.
+ * Secrets themselves are nowhere.
  */
 import { createHmac, randomBytes } from 'node:crypto';
 import { HeadwaterError } from '../errors.ts';
-import { hashSecret, matchesHash, type ScramKeys, type ScramMechanism, type ScryptHash, scramKeys } from './secrets.ts';
+import {
+  hashSecret,
+  matchesHash,
+  matchesScram,
+  type ScramKeys,
+  type ScramMechanism,
+  type ScryptHash,
+  scramKeyBytes,
+  scramKeys,
+} from './secrets.ts';
 
 export interface User {
   readonly name: string;
-  readonly scrypt: ScryptHash;
-  /** Absent for users who may only send their secret (over TLS, one hopes). */
+  /** null for users made over Kafka's protocol, which never carries the secret: they have SCRAM keys. */
+  readonly scrypt: ScryptHash | null;
+  /** Empty for users who may only send their secret (over TLS, one hopes). */
   readonly scram: ReadonlyMap<ScramMechanism, ScramKeys>;
 }
 
@@ -49,7 +60,10 @@ const b64 = (bytes: Uint8Array) => Buffer.from(bytes).toString('base64');
 export function formatUsers(users: Iterable<User>): string {
   const lines = ['# Headwater users; edit with: headwater users add|remove'];
   for (const { name, scrypt, scram } of users) {
-    const parts = [name, ['scrypt', scrypt.N, scrypt.r, scrypt.p, b64(scrypt.salt), b64(scrypt.hash)].join(':')];
+    const parts = [name];
+    if (scrypt !== null) {
+      parts.push(['scrypt', scrypt.N, scrypt.r, scrypt.p, b64(scrypt.salt), b64(scrypt.hash)].join(':'));
+    }
     for (const [mechanism, { iterations, salt, storedKey, serverKey }] of scram) {
       parts.push([mechanism.toLowerCase(), iterations, b64(salt), b64(storedKey), b64(serverKey)].join(':'));
     }
@@ -74,14 +88,16 @@ export function parseUsers(text: string, source: string): Map<string, User> {
     for (const credential of credentials) {
       const [kind, ...fields] = credential.split(':');
       const mechanism = SCRAM_MECHANISMS.find((known) => known.toLowerCase() === kind);
-      if (kind === 'scrypt') scrypt = parseScrypt(fields);
-      else if (mechanism !== undefined) {
+      if (kind === 'scrypt') {
+        scrypt = parseScrypt(fields);
+        if (scrypt === null) throw refuse(`the scrypt credential of "${name}" is damaged`);
+      } else if (mechanism !== undefined) {
         const keys = parseScram(fields, mechanism);
         if (keys === null) throw refuse(`the ${kind} credential of "${name}" is damaged`);
         scram.set(mechanism, keys);
       } else throw refuse(`an unknown kind of credential for "${name}"; known: scrypt, scram-sha-256, scram-sha-512`);
     }
-    if (scrypt === null) throw refuse(`the user "${name}" has no scrypt credential, or a damaged one`);
+    if (scrypt === null && scram.size === 0) throw refuse(`the user "${name}" has no credential`);
     users.set(name!, { name: name!, scrypt, scram });
   });
   return users;
@@ -97,7 +113,7 @@ function parseScrypt(fields: readonly string[]): ScryptHash | null {
 function parseScram(fields: readonly string[], mechanism: ScramMechanism): ScramKeys | null {
   const iterations = Number(fields[0]);
   const [salt, storedKey, serverKey] = fields.slice(1).map((field) => Buffer.from(field, 'base64'));
-  const size = mechanism === 'SCRAM-SHA-256' ? 32 : 64;
+  const size = scramKeyBytes(mechanism);
   const sane = fields.length === 4 && iterations >= 4_096 && iterations <= 1_000_000;
   if (!sane || salt!.length < 8 || storedKey!.length !== size || serverKey!.length !== size) return null;
   return { iterations, salt: salt!, storedKey: storedKey!, serverKey: serverKey! };
@@ -128,6 +144,10 @@ export class Users {
     this.#remembered = new Set();
   }
 
+  all(): Iterable<User> {
+    return this.#users.values();
+  }
+
   has(name: string): boolean {
     return this.#users.has(name);
   }
@@ -156,7 +176,7 @@ export class Users {
     if (user !== undefined && this.#remembered.has(proof)) return true;
     if (this.#waiting >= WAITING_MAX) throw new HeadwaterError('QUOTA_EXCEEDED', 'too many logins at once; try again');
     this.#waiting++;
-    const turn = this.#last.then(() => matchesHash(secret, user?.scrypt ?? this.#nobody));
+    const turn = this.#last.then(() => this.#matches(secret, user));
     this.#last = turn.catch(() => {});
     const users = this.#users;
     try {
@@ -169,5 +189,13 @@ export class Users {
     } finally {
       this.#waiting--;
     }
+  }
+
+  async #matches(secret: string, user: User | undefined): Promise<boolean> {
+    if (user !== undefined && user.scrypt !== null) return matchesHash(secret, user.scrypt);
+    for (const [mechanism, keys] of user?.scram ?? []) if (await matchesScram(mechanism, secret, keys)) return true;
+    // Whether the user exists or not: a refusal takes as long as that of a memory-hard hash.
+    await matchesHash(secret, this.#nobody);
+    return false;
   }
 }

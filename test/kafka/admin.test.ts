@@ -14,8 +14,6 @@ import { createPartitions } from '../../src/wire/kafka/api/37-create-partitions.
 import { electLeaders } from '../../src/wire/kafka/api/43-elect-leaders.ts';
 import { incrementalAlterConfigs } from '../../src/wire/kafka/api/44-incremental-alter-configs.ts';
 import { alterPartitionReassignments } from '../../src/wire/kafka/api/45-alter-partition-reassignments.ts';
-import { describeUserScramCredentials } from '../../src/wire/kafka/api/50-describe-user-scram-credentials.ts';
-import { alterUserScramCredentials } from '../../src/wire/kafka/api/51-alter-user-scram-credentials.ts';
 import { describeCluster } from '../../src/wire/kafka/api/60-describe-cluster.ts';
 import { listConfigResources } from '../../src/wire/kafka/api/74-list-config-resources.ts';
 import { describeTopicPartitions } from '../../src/wire/kafka/api/75-describe-topic-partitions.ts';
@@ -435,14 +433,4 @@ test('access rules are SECURITY_DISABLED', async () => {
     permissionType: 1,
   });
   expect(answer.errorCode).toBe(KAFKA_ERROR.SECURITY_DISABLED);
-});
-
-test('users of SCRAM are neither shown nor changed over the wire, and it says where they are', async () => {
-  const all = await client.request(describeUserScramCredentials, 0, { users: null });
-  expect(all).toMatchObject({ errorCode: 0, results: [] });
-  const one = await client.request(describeUserScramCredentials, 0, { users: [{ name: 'sensor' }] });
-  expect(one.results[0]).toMatchObject({ user: 'sensor', errorCode: KAFKA_ERROR.RESOURCE_NOT_FOUND });
-  const deletions = [{ name: 'sensor', mechanism: 1 }];
-  const { results } = await client.request(alterUserScramCredentials, 0, { deletions, upsertions: [] });
-  expect(results[0]).toMatchObject({ errorCode: 42, errorMessage: expect.stringContaining('headwater users') });
 });

@@ -205,4 +205,19 @@ describe('the back-off', () => {
     clock.time += 16 * 60_000;
     expect(throttle.waitFor('10.1.1.1', 'eve')).toBe(0);
   });
+
+  it('of one behind a NAT holds nobody who logged in from there lately', () => {
+    const clock = new ManualClock();
+    const throttle = new LoginThrottle(clock);
+    throttle.succeeded('10.1.1.1', 'sensor');
+    for (let i = 0; i < 6; i++) throttle.failed('10.1.1.1', 'guesser');
+    expect(throttle.waitFor('10.1.1.1', 'sensor')).toBe(0);
+    expect(throttle.waitFor('10.1.1.1', 'another')).toBe(2_000);
+    for (let i = 0; i < 6; i++) throttle.failed('10.1.1.1', 'sensor');
+    expect(throttle.waitFor('10.1.1.1', 'sensor')).toBe(2_000);
+    throttle.succeeded('10.1.1.1', 'sensor');
+    clock.time += 25 * 3_600_000;
+    for (let i = 0; i < 6; i++) throttle.failed('10.1.1.1', 'guesser');
+    expect(throttle.waitFor('10.1.1.1', 'sensor')).toBe(2_000);
+  });
 });

@@ -34,23 +34,29 @@ async function serve(contexts: TlsContexts): Promise<number> {
 /** What the server says, or why the connection failed; and the certificate it showed. */
 function talk(
   port: number,
-  options: { cert?: Buffer; key?: Buffer; maxVersion?: 'TLSv1.1' } = {},
-): Promise<{ said: string; serial: string }> {
+  options: { cert?: Buffer; key?: Buffer; maxVersion?: 'TLSv1.1' | 'TLSv1.2' | 'TLSv1.3'; session?: Buffer } = {},
+): Promise<{ said: string; serial: string; session: Buffer | undefined; resumed: boolean }> {
   return new Promise((resolve, reject) => {
     let said = '';
     let serial = '';
+    let session: Buffer | undefined;
+    let resumed = false;
     const client: TLSSocket = connect(
       { port, host: '127.0.0.1', servername: 'localhost', ca: pem('ca.pem'), ...options },
       () => {
         serial = client.getPeerCertificate().serialNumber;
+        resumed = client.isSessionReused();
         client.write('who am I?');
       },
     );
     client.on('data', (data) => {
       said += String(data);
     });
+    client.on('session', (ticket: Buffer) => {
+      session = ticket;
+    });
     client.on('error', reject);
-    client.on('close', () => resolve({ said, serial }));
+    client.on('close', () => resolve({ said, serial, session, resumed }));
   });
 }
 
@@ -79,6 +85,16 @@ describe('a TLS listener', () => {
         () => '',
       );
       expect(said).toBe('');
+    }
+  });
+
+  // Java does, on every connection but its first.
+  it.each(['TLSv1.2', 'TLSv1.3'] as const)('knows a client that resumes its session in %s', async (maxVersion) => {
+    const port = await serve(await TlsContexts.load({ ...FILES, ca: path('ca.pem'), clientAuth: 'requested' }));
+    for (const options of [client, {}]) {
+      const first = await talk(port, { ...options, maxVersion });
+      const second = await talk(port, { ...options, maxVersion, session: first.session! });
+      expect([second.said, second.resumed]).toEqual([first.said, true]);
     }
   });
 

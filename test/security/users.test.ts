@@ -20,8 +20,8 @@ describe('the users file', () => {
     const cases: readonly (readonly [string, string])[] = [
       ['a/b scrypt:1', 'f:1: "a/b" is not a user name'],
       ['eve md5:x', 'f:1: an unknown kind of credential for "eve"'],
-      ['eve', 'f:1: the user "eve" has no scrypt credential'],
-      ['eve scrypt:16384:8:1:AAAA:BBBB', 'f:1: the user "eve" has no scrypt credential, or a damaged one'],
+      ['eve', 'f:1: the user "eve" has no credential'],
+      ['eve scrypt:16384:8:1:AAAA:BBBB', 'f:1: the scrypt credential of "eve" is damaged'],
       [`${line}\n${line}`, 'f:2: the user "eve" is there twice'],
       [line.replace(/scram-sha-256:\d+/, 'scram-sha-256:1'), 'f:1: the scram-sha-256 credential of "eve" is damaged'],
     ];

@@ -21,6 +21,8 @@ export interface BrokerOptions {
 export interface Ports {
   readonly mqtt: number;
   readonly kafka: number;
+  /** 0: the configuration has no such listener. Another one after each start, unless the configuration names it. */
+  readonly kafkas: number;
   readonly http: number;
 }
 
@@ -171,5 +173,6 @@ function boundPorts(stdout: string): Ports | undefined {
       return [edge, Number(address.slice(address.lastIndexOf(':') + 1))];
     }),
   );
-  return { mqtt: ports.get('mqtt') ?? 0, kafka: ports.get('kafka') ?? 0, http: ports.get('http') ?? 0 };
+  const port = (listener: string) => ports.get(listener) ?? 0;
+  return { mqtt: port('mqtt'), kafka: port('kafka'), kafkas: port('kafkas'), http: port('http') };
 }

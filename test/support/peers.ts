@@ -13,6 +13,7 @@ const INSTALL: Readonly<Record<string, string>> = {
   javac: 'apt-get install openjdk-17-jdk-headless',
   mvn: 'apt-get install maven',
   python3: 'apt-get install python3 python3-venv',
+  openssl: 'apt-get install openssl',
   go: 'https://go.dev/dl',
   chromium: 'apt-get install chromium',
 };
