@@ -47,7 +47,8 @@ module.exports = {
     {
       name: 'gateway-stands-alone',
       severity: 'error',
-      comment: 'the gateway shares golden bytes with the broker, and its codecs: five of them with bounds need not exist twice',
+      comment:
+        'the gateway shares golden bytes with the broker, and its codecs: five of them with bounds need not exist twice',
       from: { path: '^firmware-bridge/gateway/', pathNot: ['\\.test\\.ts$'] },
       to: { path: '^src/', pathNot: ['^src/wire/batch/'] },
     },

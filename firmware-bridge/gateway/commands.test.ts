@@ -69,6 +69,15 @@ describe('commands that wait for their device', () => {
     expect(log).toContain('commands not written');
   });
 
+  it('wait for devices that said hello here, also before a crash', async () => {
+    const first = make();
+    expect(first.commands.isHome('dev-1')).toBe(false);
+    first.commands.welcome('dev-1');
+    await first.commands.written();
+    const { commands } = make();
+    expect([commands.isHome('dev-1'), commands.isHome('dev-2')]).toEqual([true, false]);
+  });
+
   it('come in order, each device its own', async () => {
     const { add, open } = make();
     await Promise.all([add('1'), add('2'), add('other', { device: 'dev-2' }), add('3')]);

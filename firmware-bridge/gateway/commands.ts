@@ -44,6 +44,7 @@ export const MAX_COMMAND_PAYLOAD = MAX_BODY - 5;
 type Stored = {
   readonly version: 1;
   readonly last: number;
+  readonly homes: readonly string[];
   readonly seen: Readonly<Record<string, number>>;
   readonly commands: readonly {
     readonly device: string;
@@ -67,6 +68,8 @@ export class Commands {
   readonly #options: CommandsOptions;
   /** In the order in which they came. */
   #commands: Command[] = [];
+  /** Devices that said hello at this gateway: for others another one hears of the command. */
+  readonly #homes = new Set<string>();
   /** The newest record of each partition that was taken. */
   readonly #seen = new Map<string, number>();
   #last: number;
@@ -90,12 +93,24 @@ export class Commands {
         payload: Buffer.from(command.payload, 'base64'),
         tries: 0,
       }));
+      for (const id of stored.homes) this.#homes.add(id);
       for (const [partition, offset] of Object.entries(stored.seen)) this.#seen.set(partition, offset);
       this.#last = stored.last;
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return;
       log('waiting commands ignored', { file: path, reason: (error as Error).message });
     }
+  }
+
+  /** The device said hello here: from now on commands wait for it, also after a crash. */
+  welcome(device: string): void {
+    if (this.#homes.has(device)) return;
+    this.#homes.add(device);
+    this.#save(() => {});
+  }
+
+  isHome(device: string): boolean {
+    return this.#homes.has(device);
   }
 
   /** Takes one in. `done` is called when it is in the file, or need not be: then the broker may forget it. */
@@ -185,6 +200,7 @@ export class Commands {
       const stored: Stored = {
         version: 1,
         last: this.#last,
+        homes: [...this.#homes],
         seen: Object.fromEntries(this.#seen),
         commands: this.#commands.map(({ tries: _, payload, ...rest }) => ({
           ...rest,

@@ -24,8 +24,6 @@ export class Device {
   pending: Pending[] = [];
   /** Set by the session that has the device: some of `pending` were stored, and with `again` some wait to be published. */
   onProgress: ((again: boolean) => void) | undefined;
-  /** It said hello on a port of this gateway, now or before: commands wait for it here. */
-  isHere = false;
   readonly #clock: Clock;
   /** The map of the boot that runs, and those of the boots before that readings may still come from. */
   readonly #boots = new Map<number, ClockMap>();
@@ -124,23 +122,20 @@ export class Devices {
   }
 
   /** What a state file remembers. */
-  restore(id: string, { epoch, floor, above, msPerTick, isHere }: DeviceState): void {
-    const device = new Device(id, new Seen(epoch, floor, above), this.#clock, msPerTick);
-    device.isHere = isHere === true;
-    this.#devices.set(id, device);
+  restore(id: string, { epoch, floor, above, msPerTick }: DeviceState): void {
+    this.#devices.set(id, new Device(id, new Seen(epoch, floor, above), this.#clock, msPerTick));
   }
 
   /** What a state file has to remember. */
   state(): Record<string, DeviceState> {
     const state: Record<string, DeviceState> = {};
-    for (const { id, seen, rate, isHere } of this.#devices.values()) {
+    for (const { id, seen, rate } of this.#devices.values()) {
       const { epoch, floor, above } = seen;
       state[id] = {
         epoch,
         floor,
         ...(above.length > 0 && { above }),
         ...(rate !== undefined && { msPerTick: rate }),
-        ...(isHere && { isHere }),
       };
     }
     return state;

@@ -216,8 +216,7 @@ export class Gateway {
     done: (error: Error | null) => void,
   ) {
     const id = topic.slice(this.#config.prefix.length + 1, -'/commands'.length);
-    const device = this.#devices.find(id);
-    if (device?.isHere !== true) {
+    if (!this.#commands.isHome(id)) {
       done(null);
       return;
     }
@@ -226,7 +225,8 @@ export class Gateway {
     const position = positionOf(userProperties);
     this.#commands.add(id, { name, payload, expiresAt, isRepeat, position }, (error) => {
       done(error);
-      if (error === null) this.#sessions.get(device)?.command();
+      const device = this.#devices.find(id);
+      if (error === null && device !== undefined) this.#sessions.get(device)?.command();
     });
   }
 

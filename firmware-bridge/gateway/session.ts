@@ -163,7 +163,7 @@ export class Session {
     });
     this.#pings = 0;
     this.#sendPing();
-    device.isHere = true;
+    this.#options.commands.welcome(device.id);
     if (this.#command === undefined) this.#nextCommand();
     else this.#sendCommand();
     this.#onProgress(true);

@@ -12,8 +12,6 @@ export type DeviceState = {
    *  forgotten. */
   readonly above?: readonly number[];
   readonly msPerTick?: number;
-  /** It said hello on a port of this gateway: commands wait for it here. */
-  readonly isHere?: boolean;
 };
 export type State = {
   readonly version: 1;

@@ -82,7 +82,7 @@ describe.runIf(hasCompiler)('the firmware bridge', () => {
       // Awake for long enough: until both are answered.
       const device = simulation.startDevice(100_000, 20_000, 0);
       const expected = ['first', 'second'].map((command) => JSON.stringify({ command, status: 7 }));
-      await expect.poll(() => results, { timeout: 30_000 }).toEqual(expected);
+      await expect.poll(() => results, { timeout: 60_000, message: lines.slice(-30).join('\n') }).toEqual(expected);
       device.kill();
       await client.endAsync();
       const { kafka } = simulation.addresses;
