@@ -47,6 +47,7 @@ export const ERRORS = {
   FENCED_LEADER_EPOCH: row('a leader epoch older than ours', true, 74, 0x83),
   UNKNOWN_LEADER_EPOCH: row('a leader epoch newer than ours', true, 75, 0x83),
   NOT_LEADER: row('this broker does not lead the partition', true, 6, 0x83),
+  NOT_CONTROLLER: row('this broker follows another, which makes changes', true, 41, 0x83),
   // Replicas
   NOT_ENOUGH_REPLICAS: row('fewer replicas in sync than min.insync.replicas', true, 19, 0x97),
   NOT_ENOUGH_REPLICAS_AFTER_APPEND: row('stored here, but too few replicas stayed in sync', true, 20, 0x97),

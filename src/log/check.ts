@@ -18,8 +18,9 @@ import {
 import type { Database, Store } from '../store/store.ts';
 import type { TopicRow } from './catalog.ts';
 import { readRuns } from './chunk-scan.ts';
+import { cutRun } from './cuts.ts';
 import { missingRanges } from './losses.ts';
-import type { PartitionRow } from './partition-store.ts';
+import { cutsOf, type PartitionRow } from './partition-store.ts';
 import type { ProducerSnapshot } from './producer-state.ts';
 import { type Run, RunTable } from './run-table.ts';
 import { Segments } from './segments.ts';
@@ -180,7 +181,8 @@ class Check {
       this.bytes += run.bytes;
       const segments = this.#segments.get(run.partitionId) ?? new Segments();
       this.#segments.set(run.partitionId, segments);
-      segments.place(slice, run);
+      const kept = cutRun(cutsOf(this.#rows.get(run.partitionId)), slice.id, run);
+      if (kept !== null) segments.place(slice, kept);
     }
   }
 

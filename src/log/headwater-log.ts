@@ -51,6 +51,17 @@ export interface LogParts {
   readonly metaFailure: () => HeadwaterError | null;
 }
 
+/** A new leader's epoch is the next multiple: an old one that restarts meanwhile raises its own by one each time. */
+const LEAD_EPOCHS = 1_000;
+/** The old leader may have given ids that no record shows yet. */
+const LEAD_PRODUCER_IDS = 1_000_000;
+
+export interface ChangeOptions {
+  readonly validateOnly?: boolean;
+  /** It comes from the broker that this one follows. */
+  readonly replicated?: boolean;
+}
+
 /** One condition of the log's readiness. */
 export interface LogCondition {
   readonly name: string;
@@ -74,6 +85,8 @@ export class HeadwaterLog implements Log {
   readonly #retention: Retention;
   #schedule: { stop(): unknown } | null = null;
   #closing: Promise<void> | null = null;
+  /** Another broker leads (a standby): only what comes from it changes topics and records. */
+  follows = false;
 
   constructor(parts: LogParts) {
     this.#parts = parts;
@@ -157,6 +170,14 @@ export class HeadwaterLog implements Log {
     return this.#partitions.values();
   }
 
+  /** A change that clients ask for. */
+  #clientChange<T>(options: ChangeOptions, task: () => Promise<T>): Promise<T> {
+    if (this.follows && options.replicated !== true && options.validateOnly !== true) {
+      return Promise.reject(new HeadwaterError('NOT_CONTROLLER', 'this broker follows another, which leads'));
+    }
+    return this.#change(task);
+  }
+
   #change<T>(task: () => Promise<T>): Promise<T> {
     if (this.#closing !== null) return Promise.reject(new HeadwaterError('SHUTTING_DOWN', 'the broker is stopping'));
     const result = this.#changes.then(task);
@@ -170,9 +191,9 @@ export class HeadwaterLog implements Log {
     return topic;
   }
 
-  async createTopic(spec: TopicSpec, options: { validateOnly?: boolean } = {}): Promise<LogTopic> {
+  async createTopic(spec: TopicSpec, options: ChangeOptions = {}): Promise<LogTopic> {
     checkTopicName(spec.name);
-    return this.#change(async () => {
+    return this.#clientChange(options, async () => {
       const { catalog, host } = this.#parts;
       if (this.#topics.has(spec.name)) {
         throw new HeadwaterError('TOPIC_EXISTS', `topic "${spec.name}" exists already`);
@@ -185,7 +206,7 @@ export class HeadwaterLog implements Log {
         );
       }
       const config = resolveTopicConfig(spec.config, this.#parts.topicDefaults);
-      const id = this.#newTopicId();
+      const id = spec.id ?? this.#newTopicId();
       const topic = new LogTopic(spec.name, id, spec.internal ?? false, config, new Map(spec.config));
       const ids = catalog.takePartitionIds(count);
       if (options.validateOnly === true) return topic;
@@ -213,8 +234,8 @@ export class HeadwaterLog implements Log {
     this.#partitions.set(id, partition);
   }
 
-  deleteTopic(name: string): Promise<void> {
-    return this.#change(async () => {
+  deleteTopic(name: string, options: ChangeOptions = {}): Promise<void> {
+    return this.#clientChange(options, async () => {
       const topic = this.#existing(name);
       const { catalog, partitionStore } = this.#parts;
       await catalog.remove(
@@ -231,8 +252,8 @@ export class HeadwaterLog implements Log {
     });
   }
 
-  createPartitions(name: string, total: number, options: { validateOnly?: boolean } = {}): Promise<void> {
-    return this.#change(async () => {
+  createPartitions(name: string, total: number, options: ChangeOptions = {}): Promise<void> {
+    return this.#clientChange(options, async () => {
       const topic = this.#existing(name);
       const { catalog, host } = this.#parts;
       const present = topic.partitions.length;
@@ -251,12 +272,8 @@ export class HeadwaterLog implements Log {
     });
   }
 
-  alterTopic(
-    name: string,
-    changes: ReadonlyMap<string, string | null>,
-    options: { validateOnly?: boolean } = {},
-  ): Promise<void> {
-    return this.#change(async () => {
+  alterTopic(name: string, changes: ReadonlyMap<string, string | null>, options: ChangeOptions = {}): Promise<void> {
+    return this.#clientChange(options, async () => {
       const topic = this.#existing(name);
       const overrides = new Map(topic.overrides);
       for (const [key, value] of changes) {
@@ -270,6 +287,45 @@ export class HeadwaterLog implements Log {
       await topic.configure(config, overrides);
       this.#tell({ kind: 'altered', topic });
     });
+  }
+
+  /**
+   * Takes the records at and behind `offset` out of the log, because the broker that leads has others there; they are in the
+   * loss ledger, in the same synced write. With `begin` nothing is left and the log begins at `offset`.
+   */
+  truncate(partition: LogPartition, offset: number, reason: string, by: string, begin = false): Promise<void> {
+    return this.#change(async () => {
+      const { queue, writer, ledger, partitionStore } = this.#parts;
+      await this.#retention.settled();
+      // What is written from now on goes to another slice than what is cut.
+      writer.askRoll();
+      await queue.flush();
+      const firstOffset = begin ? partition.logStartOffset : Math.max(offset, partition.logStartOffset);
+      const lastOffset = partition.logEndOffset - 1;
+      const { name: topic, id: topicId } = partition.topic;
+      const beforeSlice = writer.activeSlice?.id ?? 0;
+      if (begin) partition.restartAt(offset, beforeSlice);
+      else partition.truncate(offset, beforeSlice);
+      const loss = { topic, topicId, partition: partition.index, firstOffset, lastOffset, reason, by };
+      await ledger.record(lastOffset < firstOffset ? [] : [loss], partitionStore.truncationOperations(partition));
+    });
+  }
+
+  /** Leads all partitions from now on, under an epoch above all that were; producer ids go on far behind those of the old leader. */
+  async takeLead(): Promise<number> {
+    const { partitionStore, producerIds } = this.#parts;
+    const partitions = [...this.#partitions.values()];
+    let newest = 0;
+    let largest = -1;
+    for (const { leaderEpoch, producers } of partitions) {
+      newest = Math.max(newest, leaderEpoch);
+      largest = Math.max(largest, producers.largestProducerId());
+    }
+    const epoch = (Math.floor(newest / LEAD_EPOCHS) + 1) * LEAD_EPOCHS;
+    for (const partition of partitions) partition.beginEpoch(epoch);
+    await partitionStore.save(partitions);
+    await producerIds.skipTo(largest + LEAD_PRODUCER_IDS);
+    return epoch;
   }
 
   onTopicEvent(listener: (event: TopicEvent) => void): void {

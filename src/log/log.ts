@@ -10,6 +10,7 @@ import type { Database, DatabaseOptions, Store } from '../store/store.ts';
 import { AppendQueue } from './append-queue.ts';
 import { Catalog } from './catalog.ts';
 import type { DamagedRange } from './chunk-scan.ts';
+import { cutRun } from './cuts.ts';
 import { DiskLadder } from './disk-ladder.ts';
 import { HeadwaterLog, type LogParts } from './headwater-log.ts';
 import { raiseEpoch, trimEpochs } from './leader-epochs.ts';
@@ -18,7 +19,7 @@ import type { LogOptions } from './log-options.ts';
 import { missingRanges } from './losses.ts';
 import { LogPartition } from './partition.ts';
 import type { PartitionHost, PartitionStart } from './partition-host.ts';
-import { epochsOf, type PartitionRow, PartitionStore } from './partition-store.ts';
+import { cutsOf, epochsOf, type PartitionRow, PartitionStore } from './partition-store.ts';
 import { ProducerIds } from './producer-ids.ts';
 import { ProducerState } from './producer-state.ts';
 import { LogReader } from './reader.ts';
@@ -132,7 +133,15 @@ function placePartition(
   if (losses.length > 0 && losses[0]!.firstOffset === startInRow) logStart = losses[0]!.lastOffset + 1;
   const producers = recovered.producers.get(id) ?? new ProducerState();
   return {
-    start: { logStartOffset: logStart, logEndOffset: end, epochs: trimEpochs(epochs, logStart), segments, producers },
+    start: {
+      logStartOffset: logStart,
+      logEndOffset: end,
+      epochs: trimEpochs(epochs, logStart),
+      // Slices that a truncation concerned go in time, and it with them.
+      cuts: cutsOf(row).filter(({ beforeSlice }) => recovered.slices.some(({ slice }) => slice.id < beforeSlice)),
+      segments,
+      producers,
+    },
     losses: [
       ...losses.map((range) => ({ ...range, reason: `corruption: ${reason === '' ? 'records are missing' : reason}` })),
       ...damaged.map((range) => ({ ...range, reason: `corruption: ${range.reason}` })),
@@ -170,11 +179,13 @@ export async function openLog({ store, env, metrics, logger, options = {} }: Ope
   const recovered = await recovery.run();
   const segmentsById = new Map<number, Segments>();
   for (const { slice, runs } of recovered.slices) {
-    for (const run of runs) {
+    for (const found of runs) {
+      const run = cutRun(cutsOf(rows.get(found.partitionId)), slice.id, found);
+      catalog.reservePartitionId(found.partitionId);
+      if (run === null) continue;
       const segments = segmentsById.get(run.partitionId) ?? new Segments();
       segmentsById.set(run.partitionId, segments);
       segments.place(slice, run);
-      catalog.reservePartitionId(run.partitionId);
     }
   }
 
@@ -221,6 +232,7 @@ export async function openLog({ store, env, metrics, logger, options = {} }: Ope
     brokerId: options.brokerId ?? 1,
     commitListeners,
     diskRefusal: (topic, bytes) => ladder?.refusal(topic, bytes) ?? null,
+    follows: () => parts.log?.follows ?? false,
     savePartition: (partition) => partitionStore.save([partition]),
   };
 

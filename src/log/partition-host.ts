@@ -3,6 +3,7 @@ import type { Clock } from '../env.ts';
 import type { HeadwaterError } from '../errors.ts';
 import type { Logger } from '../logger.ts';
 import type { AppendQueue } from './append-queue.ts';
+import type { Cut } from './cuts.ts';
 import type { EpochStart } from './leader-epochs.ts';
 import type { LogPartition } from './partition.ts';
 import { ProducerState } from './producer-state.ts';
@@ -22,6 +23,8 @@ export interface PartitionHost {
   readonly commitListeners: readonly CommitListener[];
   /** Why the disk's state refuses an append to the topic; null: it does not. */
   readonly diskRefusal: (topic: string, bytes: number) => HeadwaterError | null;
+  /** Another broker leads all partitions: only it may write. */
+  readonly follows: () => boolean;
   /** Makes log start and leader epochs durable. */
   savePartition(partition: LogPartition): Promise<void>;
 }
@@ -31,6 +34,7 @@ export interface PartitionStart {
   readonly logStartOffset: number;
   readonly logEndOffset: number;
   readonly epochs: readonly EpochStart[];
+  readonly cuts: readonly Cut[];
   readonly segments: Segments;
   readonly producers: ProducerState;
 }
@@ -40,6 +44,7 @@ export function emptyStart(): PartitionStart {
     logStartOffset: 0,
     logEndOffset: 0,
     epochs: [{ epoch: 0, startOffset: 0 }],
+    cuts: [],
     segments: new Segments(),
     producers: new ProducerState(),
   };

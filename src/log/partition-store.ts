@@ -2,6 +2,7 @@
 import { decode, encode } from 'cbor-x';
 import { metaKey, metaRange, parseMetaKey } from '../store/keys.ts';
 import type { MetaOperation, MetaStore } from '../store/meta.ts';
+import type { Cut } from './cuts.ts';
 import type { EpochStart } from './leader-epochs.ts';
 import type { LogPartition } from './partition.ts';
 import type { ProducerSnapshot } from './producer-state.ts';
@@ -15,6 +16,12 @@ export interface PartitionRow {
   /** A lower bound of the log end: offsets below it were given to records once and are never given again. */
   readonly end: number;
   readonly epochs: readonly (readonly [epoch: number, startOffset: number])[];
+  /** Truncations (cuts.ts); absent: none. */
+  readonly cuts?: readonly (readonly [offset: number, beforeSlice: number])[];
+}
+
+export function cutsOf(row: PartitionRow | undefined): Cut[] {
+  return (row?.cuts ?? []).map(([offset, beforeSlice]) => ({ offset, beforeSlice }));
 }
 
 export function epochsOf(row: PartitionRow): EpochStart[] {
@@ -42,6 +49,9 @@ export class PartitionStore {
       start: partition.logStartOffset,
       end: partition.logEndOffset,
       epochs: partition.epochs.map(({ epoch, startOffset }) => [epoch, startOffset]),
+      ...(partition.cuts.length > 0 && {
+        cuts: partition.cuts.map(({ offset, beforeSlice }) => [offset, beforeSlice]),
+      }),
     };
     return { key: metaKey('partition', partition.id), value: encode(row) };
   }
@@ -59,6 +69,12 @@ export class PartitionStore {
 
   markClosed(): Promise<void> {
     return this.#meta.write([{ key: CLOSED_KEY, value: encode(true) }]);
+  }
+
+  /** A truncated partition: its row and its producers as they are now. */
+  truncationOperations(partition: LogPartition): MetaOperation[] {
+    const snapshot = partition.producers.snapshot(partition.logEndOffset);
+    return [this.rowOperation(partition), { key: metaKey('producer', partition.id), value: encode(snapshot) }];
   }
 
   /** Deletions of everything about a partition. */

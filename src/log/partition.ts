@@ -15,6 +15,7 @@ import {
 import { compressBatch, encodeBatch, recordSizeBound } from '../wire/batch/record-encoder.ts';
 import { admitBatch, tooLarge } from './admission.ts';
 import { AppendGroup, type AppendTarget } from './append-queue.ts';
+import type { Cut } from './cuts.ts';
 import { type EpochStart, endOffsetForEpoch, raiseEpoch, trimEpochs } from './leader-epochs.ts';
 import type { OffsetRange } from './losses.ts';
 import type { PartitionHost, PartitionStart } from './partition-host.ts';
@@ -70,6 +71,8 @@ export class LogPartition implements Partition, AppendTarget {
   logStartOffset: number;
   logEndOffset: number;
   epochs: readonly EpochStart[];
+  /** What older slices still hold behind it is not in the log any more. */
+  cuts: readonly Cut[];
   sizeBytes: number;
   /** The log end that the metadata database knows. */
   savedEndOffset: number;
@@ -97,12 +100,19 @@ export class LogPartition implements Partition, AppendTarget {
     this.#nextOffset = start.logEndOffset;
     this.savedEndOffset = start.logEndOffset;
     this.epochs = start.epochs;
+    this.cuts = start.cuts;
     this.sizeBytes = start.segments.bytes;
     this.#replicas = new ReplicaSet(host.clock, host.brokerId, start.logEndOffset, () => this.#replicasChanged());
   }
 
   get name(): string {
     return `${this.topic.name}-${this.index}`;
+  }
+
+  /** Why clients may not write: another broker leads (a standby); null: they may. */
+  #followingRefusal(origin: AppendOptions['origin']): HeadwaterError | null {
+    if (origin === 'replication' || !this.#host.follows()) return null;
+    return new HeadwaterError('NOT_LEADER', `${this.name}: this broker follows another, which leads`);
   }
 
   get highWatermark(): number {
@@ -134,7 +144,8 @@ export class LogPartition implements Partition, AppendTarget {
       done(tooLarge(this.name, bytes + RECORD_GROUP_OVERHEAD, limit), -1);
       return;
     }
-    const refusal = this.#refusal(bytes, acks) ?? this.#host.diskRefusal(this.topic.name, bytes);
+    const refusal =
+      this.#followingRefusal('client') ?? this.#refusal(bytes, acks) ?? this.#host.diskRefusal(this.topic.name, bytes);
     if (refusal !== null) {
       done(refusal, -1);
       return;
@@ -160,7 +171,7 @@ export class LogPartition implements Partition, AppendTarget {
       done(asHeadwaterError(error), -1);
       return;
     }
-    let refusal = this.#refusal(batch.byteLength, options.acks);
+    let refusal = this.#followingRefusal(options.origin) ?? this.#refusal(batch.byteLength, options.acks);
     // A transaction must be able to end on a full disk: its few bytes come out of what records may not use.
     if (options.origin !== 'coordinator') refusal ??= this.#host.diskRefusal(this.topic.name, batch.byteLength);
     if (refusal !== null) {
@@ -444,6 +455,50 @@ export class LogPartition implements Partition, AppendTarget {
     if (this.epochs[this.epochs.length - 1]!.startOffset === this.logEndOffset) return false;
     this.epochs = raiseEpoch(this.epochs, this.logEndOffset);
     return true;
+  }
+
+  /** Begins leader epoch `epoch` at the log end; it must be above all known ones. */
+  beginEpoch(epoch: number): void {
+    this.epochs = raiseEpoch(this.epochs, this.logEndOffset, epoch);
+  }
+
+  /** The epoch of the last record; -1: there is none. */
+  get lastRecordEpoch(): number {
+    if (this.logEndOffset <= this.logStartOffset) return -1;
+    let last = this.epochs.length - 1;
+    while (last > 0 && this.epochs[last]!.startOffset >= this.logEndOffset) last--;
+    return this.epochs[last]!.epoch;
+  }
+
+  /**
+   * Takes what lies at or behind `offset` out of the log (KIP-101): it is given again, by another leader. Nothing waits to be
+   * appended, and everything stored so far lies in slices before `beforeSlice`. The caller makes it durable.
+   */
+  truncate(offset: number, beforeSlice: number): void {
+    this.cuts = [...this.cuts.filter((cut) => cut.offset < offset), { offset, beforeSlice }];
+    this.segments.forget(offset, Number.MAX_SAFE_INTEGER);
+    this.#host.tailCache.clear(this.#tail);
+    this.#moveEnd(offset);
+    const kept = this.epochs.filter((entry) => entry.startOffset < offset);
+    this.epochs = kept.length > 0 ? kept : [{ epoch: this.epochs[0]!.epoch, startOffset: offset }];
+    this.producers.truncate(offset);
+  }
+
+  /** Empties the log and lets it begin at `offset`: the leader has nothing before it. */
+  restartAt(offset: number, beforeSlice: number): void {
+    this.truncate(Math.min(offset, this.logStartOffset), beforeSlice);
+    this.logStartOffset = offset;
+    this.#moveEnd(offset);
+    this.epochs = [{ epoch: this.epochs[0]!.epoch, startOffset: offset }];
+  }
+
+  #moveEnd(offset: number): void {
+    this.logEndOffset = offset;
+    this.#nextOffset = offset;
+    this.savedEndOffset = offset;
+    this.sizeBytes = this.segments.bytes;
+    this.#replicas.reset(offset);
+    this.#wake();
   }
 
   /** A slice is lost: takes its segments out, raises the epoch. Returns the ranges that could be read until now. */

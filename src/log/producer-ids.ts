@@ -35,6 +35,13 @@ export class ProducerIds {
     return this.#next++;
   }
 
+  /** Ids below `least` are not given any more. */
+  async skipTo(least: number): Promise<void> {
+    this.#next = Math.max(this.#next, least);
+    this.#end = this.#next;
+    await this.#reserve();
+  }
+
   async #reserve(): Promise<void> {
     const end = this.#next + PRODUCER_ID_BLOCK;
     await this.#meta.write([{ key: metaKey('producerId', 'next'), value: encode(end) }]);

@@ -193,6 +193,22 @@ export class ProducerState {
       .sort((a, b) => a.firstOffset - b.firstOffset);
   }
 
+  /** Everything at or behind `offset` left the log. What a producer did before it counts again. */
+  truncate(offset: number): void {
+    this.dirty = true;
+    for (const [id, entry] of this.#entries) {
+      const batches = entry.batches.filter((batch) => batch.baseOffset < offset);
+      if (batches.length === 0) this.#entries.delete(id);
+      else this.#entries.set(id, { ...entry, batches });
+    }
+    for (const [id, first] of this.#open) if (first >= offset) this.#open.delete(id);
+    for (const { producerId, firstOffset, lastOffset } of this.#aborted) {
+      if (lastOffset >= offset && firstOffset < offset) this.#open.set(producerId, firstOffset);
+    }
+    this.#aborted = this.#aborted.filter((aborted) => aborted.lastOffset < offset);
+    this.#ended = [];
+  }
+
   /** The log start moved: aborted transactions below it have no readers. */
   trim(logStartOffset: number): void {
     const kept = this.#aborted.filter((aborted) => aborted.lastOffset >= logStartOffset);

@@ -61,6 +61,14 @@ export class ReplicaSet {
     return count;
   }
 
+  /** The local log was truncated. */
+  reset(localEnd: number): void {
+    this.#localEnd = localEnd;
+    this.highWatermark = localEnd;
+    for (const member of this.#members) member.end = Math.min(member.end, localEnd);
+    this.#onChange();
+  }
+
   /** The local log grew. */
   appended(localEnd: number): void {
     if (this.#members.length === 0) {

@@ -182,6 +182,8 @@ export interface TopicSpec {
   /** Kafka's names and text values. */
   readonly config: ReadonlyMap<string, string>;
   readonly internal?: boolean;
+  /** 32 hex digits: the id it has where it is copied from; a new one without it. */
+  readonly id?: string;
 }
 
 export type TopicEvent = { readonly kind: 'created' | 'deleted' | 'altered'; readonly topic: Topic };
