@@ -24,13 +24,14 @@ export const MQTT_CONNECTIONS_MAX = 10_000;
 export const MQTT_CONNECT_TIMEOUT_MS = 10_000;
 /** A packet that does not become whole within this time (slow-loris) closes its connection. */
 export const MQTT_PACKET_TIMEOUT_MS = 60_000;
-/** Publishes of one connection that wait for their synced write; above it the socket is not read. */
-export const MQTT_PENDING_MAX_BYTES = 512 * KiB;
 /** Receive Maximum announced to MQTT 5 clients: QoS 1 and 2 publishes not yet acknowledged. */
 export const MQTT_RECEIVE_MAXIMUM = 1_024;
 /** Deliveries at QoS 1 and 2 on the way to one client, whatever it would take. */
 export const MQTT_INFLIGHT_MAX = 256;
-/** The same in bytes (a setting may narrow it); and of publishes of one connection that wait for their write. */
+/**
+ * The same in bytes. And publishes of one connection that wait for their synced write: above it the socket is not read.
+ * mqtt.max.inflight.bytes narrows both.
+ */
 export const MQTT_INFLIGHT_MAX_BYTES = 512 * KiB;
 /** Deliveries waiting in one socket; above it the subscriber falls behind and reads from the log. */
 export const MQTT_OUTPUT_HIGH_WATER_BYTES = 64 * KiB;

@@ -8,7 +8,6 @@ import {
   APPEND_QUEUE_MAX_BYTES,
   MQTT_CONNECT_TIMEOUT_MS,
   MQTT_PACKET_TIMEOUT_MS,
-  MQTT_PENDING_MAX_BYTES,
   SOCKET_OUTPUT_HIGH_WATER_BYTES,
 } from '../limits.ts';
 import { type Packet, TYPE, type Version } from '../wire/mqtt/packets.ts';
@@ -17,6 +16,7 @@ import { NO_PROPERTIES, type Properties } from '../wire/mqtt/properties.ts';
 import { MqttError, protocolError, REASON } from '../wire/mqtt/reason.ts';
 import { writePacket } from '../wire/mqtt/write.ts';
 import type { Principal } from './access.ts';
+import type { PublishRate } from './client-limits.ts';
 import type { MqttContext } from './context.ts';
 import type { Link } from './delivery.ts';
 import { handleAuth } from './handle/auth.ts';
@@ -78,6 +78,9 @@ export class Connection implements Link {
   #processing = false;
   #paused = false;
   #waitsForLog = false;
+  /** null: how fast it publishes is not bounded. */
+  readonly #rate: PublishRate | null;
+  #waitsForRate = false;
   #pendingBytes = 0;
   #firstDue: Publication | null = null;
   #lastDue: Publication | null = null;
@@ -88,10 +91,12 @@ export class Connection implements Link {
     this.#stream = stream;
     this.remoteAddress = remoteAddress;
     this.certificate = certificate;
+    context.limits.accepted(remoteAddress, this);
     this.output = new Output(stream, context.flusher);
     this.#parser = new PacketParser(context.settings.maxPacketBytes);
     this.connectedAt = context.tick.now;
     this.#lastPacketAt = context.tick.now;
+    this.#rate = context.limits.publishRate(context.env.clock.monotonic());
     stream.on('data', (chunk: Buffer) => {
       if (this.#state === 'closed') return;
       context.counters.bytesIn.value += chunk.length;
@@ -132,9 +137,10 @@ export class Connection implements Link {
 
   #mustWait(): boolean {
     return (
-      this.#pendingBytes > MQTT_PENDING_MAX_BYTES ||
+      this.#pendingBytes > this.context.settings.maxInflightBytes ||
       this.output.queuedBytes > SOCKET_OUTPUT_HIGH_WATER_BYTES ||
-      this.context.log.queuedBytes > LOG_HIGH_WATER_BYTES
+      this.context.log.queuedBytes > LOG_HIGH_WATER_BYTES ||
+      (this.#rate !== null && this.#rate.wait(this.context.env.clock.monotonic()) !== null)
     );
   }
 
@@ -148,8 +154,13 @@ export class Connection implements Link {
           this.#pause();
           return;
         }
+        const before = this.#parser.pendingBytes;
         const packet = this.#parser.next();
         if (packet === null) break;
+        if (this.#rate !== null) {
+          const messages = packet.type === TYPE.PUBLISH ? 1 : 0;
+          this.#rate.received(before - this.#parser.pendingBytes, messages, this.context.env.clock.monotonic());
+        }
         this.context.counters.packetsIn.value++;
         this.#lastPacketAt = this.context.tick.now;
         this.#handle(packet);
@@ -169,7 +180,24 @@ export class Connection implements Link {
     this.#paused = true;
     this.context.counters.pauses.value++;
     this.#stream.pause();
+    this.#waitForRoom();
+  }
+
+  #waitForRoom(): void {
     this.#waitForLog();
+    this.#waitForRate();
+  }
+
+  #waitForRate(): void {
+    const { clock } = this.context.env;
+    const wait = this.#rate?.wait(clock.monotonic()) ?? null;
+    if (wait === null || this.#waitsForRate) return;
+    this.#waitsForRate = true;
+    this.context.counters.throttled(wait.bound).value++;
+    clock.after(wait.ms, () => {
+      this.#waitsForRate = false;
+      this.resume();
+    });
   }
 
   /** Asks the log to call back, once, when its queue is the reason. */
@@ -187,8 +215,8 @@ export class Connection implements Link {
   resume(): void {
     if (this.#state === 'closed') return;
     if (this.#paused) {
-      if (this.#pendingBytes > MQTT_PENDING_MAX_BYTES / 2 || this.#mustWait()) {
-        this.#waitForLog();
+      if (this.#pendingBytes > this.context.settings.maxInflightBytes / 2 || this.#mustWait()) {
+        this.#waitForRoom();
         return;
       }
       this.#paused = false;
@@ -359,6 +387,7 @@ export class Connection implements Link {
     this.#firstDue = null;
     this.#lastDue = null;
     if (this.session !== null) this.context.sessions.closed(this, this.session, sendWill);
+    this.context.limits.closed(this, this.remoteAddress, this.principal.name);
     this.context.onClosed(this);
   }
 }

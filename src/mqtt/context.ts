@@ -3,6 +3,7 @@ import type { Env } from '../env.ts';
 import type { Log } from '../log/types.ts';
 import type { Logger } from '../logger.ts';
 import type { Authenticator } from './access.ts';
+import type { ClientLimits } from './client-limits.ts';
 import type { Connection } from './connection.ts';
 import type { MqttCounters } from './counters.ts';
 import type { FanOut } from './fan-out.ts';
@@ -21,6 +22,8 @@ export interface MqttSettings {
   readonly maxKeepAlive: number;
   /** Seconds; NEVER: no limit. */
   readonly maxSessionExpiry: number;
+  /** Publishes of one connection that wait for their write, bytes: above it the socket is not read. */
+  readonly maxInflightBytes: number;
 }
 
 export interface MqttContext {
@@ -37,6 +40,7 @@ export interface MqttContext {
   readonly subscriptions: Subscriptions;
   readonly wills: Wills;
   readonly fanOut: FanOut;
+  readonly limits: ClientLimits;
   /** Coarse monotonic time, milliseconds, moved on once a second: what the hot path stamps with. */
   readonly tick: { now: number };
   readonly stopping: () => boolean;

@@ -19,6 +19,7 @@ export interface MqttCounters {
   /** The same by client identifier, or `$share/{name}/{filter}`. */
   readonly skippedBySession: (session: string) => Series;
   readonly pauses: Series;
+  readonly throttled: (bound: string) => Series;
   readonly takeovers: Series;
   readonly sessionWrites: Series;
 }
@@ -47,6 +48,11 @@ export function mqttCounters(metrics: Metrics): MqttCounters {
       'session',
     ),
     pauses: counter('pauses', 'Times that a socket was not read because of back-pressure.'),
+    throttled: metrics.counters(
+      'headwater_mqtt_throttled_total',
+      'Times that a client was made to wait by a bound on what one client may take.',
+      'bound',
+    ),
     takeovers: counter('takeovers', 'Sessions taken over by a newer connection.'),
     sessionWrites: counter('session_writes', 'Writes of session state to the store.'),
   };

@@ -129,7 +129,10 @@ export class Delivery implements Target, CatchingUp, BacklogOwner {
     const { link } = this;
     if (link === null || link.output.queuedBytes >= MQTT_OUTPUT_HIGH_WATER_BYTES) return false;
     if (qos === 0) return true;
-    if (this.#inflightBytes >= this.#context.inflightMaxBytes) return false;
+    if (this.#inflightBytes >= this.#context.inflightMaxBytes) {
+      this.#context.counters.throttled('inflight_bytes').value++;
+      return false;
+    }
     return this.outgoing.size - this.#resend.length < this.#window;
   }
 
@@ -219,18 +222,20 @@ export class Delivery implements Target, CatchingUp, BacklogOwner {
     feed: Feed | null,
     offset: number,
   ): EncodedPublish {
-    const own = link.version === 5 && (match.ids !== null || match.positions || (link.aliasMaximum > 0 && qos < 2));
+    const own = link.version === 5 && (match.ids !== null || match.positions || link.aliasMaximum > 0);
     if (!own) return encodings.get(link.version, qos, retain);
     let { topic } = message;
     let properties = encodings.properties;
     if (match.ids !== null) properties = { ...properties, subscriptionIdentifier: [...match.ids] };
     if (match.positions && feed !== null) properties = withPosition(properties, feed, offset);
-    if (link.aliasMaximum > 0 && qos < 2) {
+    if (link.aliasMaximum > 0) {
       const known = link.aliases.get(topic);
       if (known !== undefined) {
         properties = { ...properties, topicAlias: known };
         topic = '';
       } else if (
+        // Not in a packet that is sent only when its state is stored: one that comes after it may go first.
+        (qos < 2 || !this.#owner.persistent) &&
         link.aliases.size < link.aliasMaximum &&
         message.payload.length + topic.length + 1024 < link.maxPacketBytes
       ) {

@@ -18,6 +18,7 @@ import type { MetaStore } from '../store/meta.ts';
 import { REASON } from '../wire/mqtt/reason.ts';
 import { type Authenticator, allowAll } from './access.ts';
 import { CatchUp } from './catch-up.ts';
+import { type ClientLimitOptions, ClientLimits, NO_CLIENT_LIMITS } from './client-limits.ts';
 import { Connection, TICK_MS } from './connection.ts';
 import type { MqttContext, MqttSettings } from './context.ts';
 import { type MqttCounters, mqttCounters } from './counters.ts';
@@ -55,6 +56,8 @@ export interface MqttEdgeOptions {
   readonly willsMaxBytes?: number;
   /** Of one client, each way: publishes that wait for their write, deliveries that are not acknowledged. */
   readonly maxInflightBytes?: number;
+  /** Default: none. */
+  readonly limits?: Partial<ClientLimitOptions>;
   /** For $SYS/broker/version. */
   readonly version?: string;
 }
@@ -172,6 +175,7 @@ export class MqttEdge {
       topicAliasMaximum: MQTT_TOPIC_ALIASES_MAX,
       maxKeepAlive: options.maxKeepAlive ?? 0,
       maxSessionExpiry: options.maxSessionExpiry ?? NEVER,
+      maxInflightBytes: inflightMaxBytes,
     };
     this.#context = {
       env,
@@ -187,6 +191,7 @@ export class MqttEdge {
       subscriptions,
       wills,
       fanOut,
+      limits: new ClientLimits({ ...NO_CLIENT_LIMITS, ...options.limits }),
       tick: { now: clock.monotonic() },
       stopping: () => this.#state !== 'running',
       onClosed: (connection) => this.#connections.delete(connection),
@@ -304,6 +309,11 @@ export class MqttEdge {
     if (this.#state !== 'running' || this.#connections.size >= this.#maxConnections) {
       // The newest gives way: those that are connected are not disturbed.
       this.#counters.refused('too_many_connections').value++;
+      stream.destroy();
+      return;
+    }
+    if (!this.#context.limits.mayAccept(remoteAddress)) {
+      this.#counters.refused('connections_per_address').value++;
       stream.destroy();
       return;
     }

@@ -30,6 +30,7 @@ const steps: readonly Step[] = [
   refuseExtendedAuthentication,
   chooseClientId,
   authenticate,
+  checkLimits,
   negotiate,
   checkWill,
   openSession,
@@ -74,6 +75,19 @@ async function authenticate({ connection, packet, clientId }: Attempt): Promise<
   });
   if (principal === null) throw new MqttError(REASON.BAD_USER_OR_PASSWORD, 'unknown user or wrong password');
   connection.principal = principal;
+}
+
+function checkLimits({ connection, clientId }: Attempt): void {
+  const { context, principal, remoteAddress } = connection;
+  const bound = connection.isClosed ? null : context.limits.admit(connection, remoteAddress, principal.name, clientId);
+  if (bound === null) return;
+  context.counters.refused(bound).value++;
+  throw new MqttError(
+    REASON.QUOTA_EXCEEDED,
+    bound === 'connections_per_user'
+      ? `user ${principal.name} has as many connections as it may`
+      : `${remoteAddress} has as many connections as it may`,
+  );
 }
 
 function checkWill(attempt: Attempt): void {

@@ -303,6 +303,40 @@ describe('5.0 only', () => {
     ]);
   });
 
+  it.each([
+    [0, [1, 1, 1]],
+    // What is sent only when its state is stored uses an alias and sets none.
+    [100, [undefined, 1, 1]],
+  ] as const)(
+    '[MQTT-3.3.2-8] an alias of the server is set before it is used, at every QoS (expiry %d)',
+    async (expiry, aliases) => {
+      const topic = topicName();
+      const client = await opened(edge.port, 5, {
+        properties: { topicAliasMaximum: 1, sessionExpiryInterval: expiry },
+      });
+      await client.subscribe(topic, 2);
+      const got: unknown[] = [];
+      for (const qos of [2, 1, 2] as const) {
+        client.publish(topic, 'x', { qos, messageId: 1 });
+        for (let open = true; open; ) {
+          const packet = await client.next();
+          if (packet.cmd === 'publish') {
+            got.push(packet.properties?.topicAlias);
+            expect(packet.topic).toBe(got.filter((alias) => alias !== undefined).length > 1 ? '' : topic);
+            client.send({ cmd: packet.qos === 2 ? 'pubrec' : 'puback', messageId: packet.messageId });
+            if (packet.qos === 1) open = false;
+          } else if (packet.cmd === 'pubrec') client.send({ cmd: 'pubrel', messageId: 1 });
+          else if (packet.cmd === 'pubrel') {
+            client.send({ cmd: 'pubcomp', messageId: packet.messageId });
+            open = false;
+          }
+        }
+        await client.quietAfter(0).catch(() => client.received.splice(0));
+      }
+      expect(got).toEqual(aliases);
+    },
+  );
+
   it('[MQTT-3.3.2-14] a response topic with wildcards is a protocol error', async () => {
     const client = await opened(edge.port, 5);
     client.publish('t', 'x', { properties: { responseTopic: 'a/#' } });
