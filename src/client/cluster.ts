@@ -145,11 +145,12 @@ export class Cluster {
     return this.#brokers.has(this.#controllerId) ? this.broker(this.#controllerId) : this.any();
   }
 
-  /** The broker that coordinates `group`; not kept, because it moves. */
-  async coordinator(group: string): Promise<Connection> {
+  /** The broker that coordinates a group or a transactional id; not kept, because it moves. */
+  async coordinator(key: string, kind: 'group' | 'transaction' = 'group'): Promise<Connection> {
     const connection = await this.any();
-    const found = await connection.send(findCoordinator, { key: group }, { maxVersion: 3 });
-    checkCode(found.errorCode, `coordinator of group ${group}`, found.errorMessage);
+    const keyType = kind === 'group' ? 0 : 1;
+    const found = await connection.send(findCoordinator, { key, keyType }, { maxVersion: 3 });
+    checkCode(found.errorCode, `coordinator of ${kind} ${key}`, found.errorMessage);
     this.#brokers.set(found.nodeId, { host: found.host, port: found.port });
     return this.broker(found.nodeId);
   }

@@ -155,9 +155,21 @@ function checkLink(link: LinkSection, report: Report): void {
       report(at('bootstrap.servers'), 'belongs to links of type kafka; here it is url');
     if (link.replicas === 'sync')
       report(at('replicas'), '"sync" needs a link of type kafka: an MQTT broker is no replica');
+    for (const field of ['filter', 'where'] as const) {
+      if (link[field].length > 0) report(at(field), 'belongs to links of type kafka');
+    }
     for (const filter of link.pull) {
       const problem = filterProblem(filter);
       if (problem !== null) report(at('pull'), problem);
+    }
+  }
+  for (const filter of link.filter) {
+    const problem = filterProblem(filter.replace(/^!/, ''));
+    if (problem !== null) report(at('filter'), problem);
+  }
+  for (const rule of link.where) {
+    if (!/^\s*[^\s=!<>]+\s*(<=|>=|!=|=|<|>)\s*\S/.test(rule)) {
+      report(at('where'), `"${rule}" is not FIELD OPERATOR VALUE with = != < <= > or >=, for example temp > 30`);
     }
   }
   if (link.topics.length === 0 && link.pull.length === 0)

@@ -3,17 +3,7 @@
  * data directory put back from a copy older than what was sent since. What is ours comes first there and what is not
  * follows (unless others write to the partition too), so a binary search finds the end in some twenty small reads.
  */
-import { decompressRecords, loadCodec } from '../wire/batch/compression.ts';
-import { mergeBatches } from '../wire/batch/merge.ts';
-import {
-  BATCH_HEADER_BYTES,
-  baseOffsetOf,
-  baseTimestampOf,
-  codecOf,
-  nextOffsetOf,
-  recordCountOf,
-} from '../wire/batch/record-batch.ts';
-import type { Forwarded } from './outgoing.ts';
+import { baseOffsetOf, nextOffsetOf } from '../wire/batch/record-batch.ts';
 
 export interface Matched {
   /** Upstream has our records below it. */
@@ -45,26 +35,4 @@ export async function lastMatch(
     }
   }
   return best;
-}
-
-/**
- * How many of `ours`, from the first, are what `theirs` begins with: a run that went upstream when the log held more than
- * its copy does now.
- */
-export async function beginsWith(theirs: Uint8Array, ours: AsyncIterable<Forwarded>): Promise<readonly Forwarded[]> {
-  const name = codecOf(theirs);
-  const records =
-    name === 'none' ? theirs.subarray(BATCH_HEADER_BYTES) : decompressRecords(theirs, await loadCodec(name));
-  const found: Forwarded[] = [];
-  let count = 0;
-  for await (const mine of ours) {
-    count += mine.count;
-    if (codecOf(mine.batch) !== 'none' || count >= recordCountOf(theirs)) break;
-    const merged = mergeBatches([...found, mine].map(({ batch }) => batch));
-    if (merged === null || baseTimestampOf(merged) !== baseTimestampOf(theirs)) break;
-    const expected = merged.subarray(BATCH_HEADER_BYTES);
-    if (Buffer.compare(expected, records.subarray(0, expected.length)) !== 0) break;
-    found.push(mine);
-  }
-  return found;
 }

@@ -22,9 +22,12 @@ export interface Cursor {
   /** 32 hex digits. */
   readonly upstreamTopicId: string;
   readonly clusterId: string | null;
+  /** By which records were chosen (selection.ts). */
+  readonly selection: string;
 }
 
 const VERSION = 1;
+const NO_SELECTION = { selection: '' };
 
 export class CursorStore {
   readonly #meta: MetaStore;
@@ -46,7 +49,8 @@ export class CursorStore {
       const [, topicId, partition] = parseMetaKey(key);
       if (typeof topicId !== 'string' || typeof partition !== 'number') continue;
       const { v, ...cursor } = decode(value) as Cursor & { v: number };
-      if (v === VERSION) this.#cursors.set(CursorStore.#name(topicId, partition), cursor);
+      // Cursors written before there was a selection have none.
+      if (v === VERSION) this.#cursors.set(CursorStore.#name(topicId, partition), { ...NO_SELECTION, ...cursor });
     }
   }
 
@@ -61,24 +65,26 @@ export class CursorStore {
     this.#dirty.add(name);
   }
 
-  /** What `flush` would write; the caller writes it with something else that belongs to it. */
-  takeOperations(): MetaOperation[] {
-    const operations: MetaOperation[] = [];
-    for (const name of this.#dirty) {
+  #operations(): MetaOperation[] {
+    return [...this.#dirty].map((name) => {
       const slash = name.lastIndexOf('/');
       const key = metaKey('link', this.#link, name.slice(0, slash), Number(name.slice(slash + 1)));
-      operations.push({ key, value: encode({ v: VERSION, ...this.#cursors.get(name)! }) });
-    }
-    this.#dirty.clear();
-    return operations;
+      return { key, value: encode({ v: VERSION, ...this.#cursors.get(name)! }) };
+    });
   }
 
   /** Resolves when everything set so far is durable. On failure it stays to be written. */
   async flush(): Promise<void> {
-    if (this.#dirty.size === 0) return;
+    if (this.#dirty.size > 0) await this.flushWith((operations) => this.#meta.write(operations));
+  }
+
+  /** As `flush`; the caller writes the cursors together with something that belongs to them. */
+  async flushWith(write: (operations: MetaOperation[]) => Promise<void>): Promise<void> {
+    const operations = this.#operations();
     const names = [...this.#dirty];
+    this.#dirty.clear();
     try {
-      await this.#meta.write(this.takeOperations());
+      await write(operations);
     } catch (error) {
       for (const name of names) if (this.#cursors.has(name)) this.#dirty.add(name);
       throw error;

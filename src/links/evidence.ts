@@ -6,7 +6,8 @@
  * producer after a day (`producer.id.expiration.ms`): beyond that a resend would be stored twice. And a restored data
  * directory gives new records the sequences of old ones: a copy would be "recognised" that is none, and lost.
  *
- * A batch upstream may hold a run of ours (runs.ts): it is compared with as many of our batches as it has records.
+ * Ours and theirs are compared record by record: where upstream's batches begin and end says nothing (a run of ours, a part of
+ * one, a batch compressed on the way, one that upstream compacted).
  */
 import {
   addToSequence,
@@ -15,14 +16,14 @@ import {
   baseTimestampOf,
   lastOffsetDeltaOf,
   lastSequenceOf,
-  maxTimestampOf,
   nextOffsetOf,
   producerEpochOf,
   producerIdOf,
+  recordCountOf,
 } from '../wire/batch/record-batch.ts';
-import { beginsWith, lastMatch, type Matched } from './content-search.ts';
+import { lastMatch, type Matched } from './content-search.ts';
+import { countBetween, OurRecords } from './our-records.ts';
 import type { Forwarded } from './outgoing.ts';
-import { sameRun } from './runs.ts';
 
 const SEQUENCES = 2_147_483_648;
 /** Batches looked at from the end of the upstream partition backwards, one small fetch each. */
@@ -41,7 +42,7 @@ export interface EdgeLog {
   readonly start: number;
   /** Offsets below it may be sent. */
   readonly end: number;
-  /** From the batch that contains `offset`; batches that are not for upstream are left out. */
+  /** Records from `offset` on as they go upstream; what is not for upstream is left out. */
   read(
     offset: number,
     maxBytes: number,
@@ -97,44 +98,6 @@ async function* forwards(upstream: UpstreamLog, from: number, end: number): Asyn
   }
 }
 
-async function* edgeBatches(edge: EdgeLog, from: number): AsyncGenerator<Forwarded> {
-  for (let next = from; next < edge.end; ) {
-    const { batches, nextOffset } = await edge.read(next, SCAN_BYTES);
-    for (const batch of batches) if (nextOffsetOf(batch.source) > next) yield batch;
-    if (nextOffset <= next) return;
-    next = nextOffset;
-  }
-}
-
-/**
- * Sequence of our first batch from the cursor on. Retention may have removed some that upstream has: they count one each
- * (what was never sent, such as control batches, cannot be told any more; then nothing will match).
- */
-function firstSequence({ offset, sequence }: Position, { start }: EdgeLog, first: Forwarded | undefined): number {
-  if (first === undefined || start <= offset) return sequence;
-  // The batch that the log begins in may reach back before it.
-  const base = Math.max(offset, Math.min(start, baseOffsetOf(first.source)));
-  return addToSequence(sequence, base - offset);
-}
-
-/** Our batches from `offset` on that make up `count` records; null when some batch goes over it, or too few are there. */
-async function runOf(edge: EdgeLog, offset: number, count: number): Promise<readonly Forwarded[] | null> {
-  const run: Forwarded[] = [];
-  let records = 0;
-  for await (const mine of edgeBatches(edge, offset)) {
-    run.push(mine);
-    records += mine.count;
-    if (records >= count) return records === count ? run : null;
-  }
-  return null;
-}
-
-/** The offset behind those of our batches from `offset` on that `theirs` begins with; null: none. */
-async function startOf(edge: EdgeLog, offset: number, theirs: Uint8Array): Promise<number | null> {
-  const last = (await beginsWith(theirs, edgeBatches(edge, Math.max(offset, edge.start)))).at(-1);
-  return last === undefined ? null : nextOffsetOf(last.source);
-}
-
 function isOurs(batch: Uint8Array, position: Position): boolean {
   return producerIdOf(batch) === position.producerId && producerEpochOf(batch) === position.producerEpoch;
 }
@@ -157,39 +120,59 @@ async function lastOfOurs(
   return last;
 }
 
-/** Compares our batches with those upstream, from the cursor on; where they part, a new producer begins. */
+/**
+ * The log start, or the cursor, with its sequence. Retention may have removed records that upstream has: they count one each
+ * (what was never sent, such as control batches, cannot be told any more; then nothing will match).
+ */
+function startOf({ offset, sequence }: Position, { start }: EdgeLog): { offset: number; sequence: number } {
+  if (start <= offset) return { offset, sequence };
+  return { offset: start, sequence: addToSequence(sequence, start - offset) };
+}
+
+const countOf = (batch: Uint8Array): number => lastOffsetDeltaOf(batch) + 1;
+
+/** Records of one time that are compared with the first one of a batch upstream. */
+const CANDIDATES = 64;
+
+/** Finds `theirs` in our log by the time of its first record; behind it, or null. */
+export async function findByTime(theirs: Uint8Array, edge: EdgeLog): Promise<number | null> {
+  const found = await edge.offsetForTimestamp(baseTimestampOf(theirs));
+  if (found === null || found >= edge.end) return null;
+  let offset = Math.max(found, edge.start);
+  for (let candidate = 0; candidate < CANDIDATES; candidate++) {
+    const ours = new OurRecords(edge, offset);
+    if (await ours.matches(theirs)) return ours.offset;
+    const next = new OurRecords(edge, offset);
+    if (!(await next.skip(1))) return null;
+    offset = next.offset;
+  }
+  return null;
+}
+
+/** Compares our records with those upstream, from the cursor on; where they part, a new producer begins. */
 async function divergence(position: Position, edge: EdgeLog, upstream: UpstreamLog, end: number): Promise<Located> {
   const { start } = await upstream.range();
-  const ours = edgeBatches(edge, Math.max(position.offset, edge.start));
-  let offset = position.offset;
-  let mine = await ours.next();
-  let sequence = firstSequence(position, edge, mine.done ? undefined : mine.value);
+  let { offset, sequence } = startOf(position, edge);
+  const ours = new OurRecords(edge, offset);
+  if (edge.start > position.offset) offset = position.offset;
   for await (const theirs of forwards(upstream, Math.max(start, position.upstreamNext), end)) {
     if (!isOurs(theirs, position)) continue;
+    const ahead = sequenceDistance(baseSequenceOf(theirs), sequence);
     // Of what retention removed here there is nothing to compare.
-    if (sequenceDistance(baseSequenceOf(theirs), sequence) < 0 && edge.start > position.offset) continue;
+    if (ahead < 0 && edge.start > position.offset) continue;
     // Upstream's retention may have removed the first ones: those it had.
-    while (!mine.done && sequenceDistance(baseSequenceOf(theirs), sequence) > 0) {
-      sequence = addToSequence(sequence, mine.value.count);
-      offset = nextOffsetOf(mine.value.source);
-      mine = await ours.next();
-    }
-    if (baseSequenceOf(theirs) !== sequence) break;
-    const run: Forwarded[] = [];
-    const count = lastOffsetDeltaOf(theirs) + 1;
-    let records = 0;
-    for (; !mine.done && records < count; mine = await ours.next()) {
-      run.push(mine.value);
-      records += mine.value.count;
-    }
-    if (records !== count || !sameRun(run, theirs)) {
-      offset = (await startOf(edge, offset, theirs)) ?? offset;
+    if (ahead < 0 || !(await ours.skip(ahead))) break;
+    if (ahead > 0) offset = ours.offset;
+    sequence = addToSequence(sequence, ahead);
+    if (!(await ours.matches(theirs))) {
+      // It may begin with records of ours and go on with others.
+      offset = Math.max(offset, ours.common);
       break;
     }
-    sequence = addToSequence(sequence, records);
-    offset = nextOffsetOf(run.at(-1)!.source);
+    sequence = addToSequence(sequence, countOf(theirs));
+    offset = ours.offset;
   }
-  await ours.return(undefined);
+  await ours.close();
   return { kind: 'diverged', offset, sequence: offset % SEQUENCES, upstreamNext: end };
 }
 
@@ -201,38 +184,60 @@ async function ahead(
   end: number,
 ): Promise<Located> {
   const due = addToSequence(lastSequenceOf(theirs), 1);
-  const count = lastOffsetDeltaOf(theirs) + 1;
-  let sequence = -1;
-  // The last ones read, as many as hold `count` records.
-  const run: Forwarded[] = [];
-  let records = 0;
-  for await (const mine of edgeBatches(edge, Math.max(position.offset, edge.start))) {
-    sequence = addToSequence(sequence < 0 ? firstSequence(position, edge, mine) : sequence, mine.count);
-    run.push(mine);
-    records += mine.count;
-    while (records - run[0]!.count >= count) records -= run.shift()!.count;
-    if (sequenceDistance(due, sequence) > 0) continue;
-    if (sequence === due && records === count && sameRun(run, theirs)) {
-      return { kind: 'advanced', offset: nextOffsetOf(mine.source), sequence, upstreamNext: nextOffsetOf(theirs) };
-    }
-    break;
+  const advanced = (offset: number): Located => {
+    return { kind: 'advanced', offset, sequence: due, upstreamNext: nextOffsetOf(theirs) };
+  };
+  const from = startOf(position, edge);
+  const before = sequenceDistance(baseSequenceOf(theirs), from.sequence);
+  // All of it was removed here: nothing is left to compare.
+  if (-before >= countOf(theirs) && edge.start > position.offset) {
+    return advanced(position.offset + sequenceDistance(due, position.sequence));
   }
-  return divergence(position, edge, upstream, end);
+  const ours = new OurRecords(edge, from.offset);
+  const same = (await ours.skip(Math.max(0, before))) && (await ours.matches(theirs, Math.max(0, -before)));
+  await ours.close();
+  if (same) return advanced(ours.offset);
+  const found = edge.start > position.offset ? await findByTime(theirs, edge) : null;
+  return found === null ? divergence(position, edge, upstream, end) : advanced(found);
+}
+
+/**
+ * Whether `theirs` holds the records that are `lost` records before `offset` here: the offset behind them, or null. What
+ * retention removed here counts as the same.
+ */
+export async function findBefore(
+  edge: EdgeLog,
+  offset: number,
+  theirs: Uint8Array,
+  lost: number,
+): Promise<number | null> {
+  const wanted = lost + countOf(theirs);
+  // Of records that all went up there are as many as offsets; of a selection there are fewer.
+  let reach = wanted;
+  let from = Math.max(edge.start, offset - reach);
+  let there = await countBetween(edge, from, offset);
+  while (there < wanted && from > edge.start) {
+    reach *= 4;
+    from = Math.max(edge.start, offset - reach);
+    there = await countBetween(edge, from, offset);
+  }
+  // From the log start on, or below it (the ledger says so).
+  if (there <= lost && edge.start > offset - wanted) return Math.min(edge.start, offset - lost);
+  if (there < lost) return null;
+  const ours = new OurRecords(edge, from);
+  const skipped = await ours.skip(Math.max(0, there - wanted));
+  const same = skipped && (await ours.matches(theirs, Math.max(0, wanted - there)));
+  await ours.close();
+  return same ? ours.offset : null;
 }
 
 /** Upstream lost records that it had acknowledged (acks=1 and a dead leader): we still have them. */
 async function behind(position: Position, theirs: Uint8Array, edge: EdgeLog, end: number): Promise<Located> {
   const sequence = addToSequence(lastSequenceOf(theirs), 1);
-  const offset = position.offset + sequenceDistance(sequence, position.sequence);
-  const rewound: Located = { kind: 'rewound', offset, sequence, upstreamNext: nextOffsetOf(theirs) };
-  if (offset <= edge.start) return rewound;
-  const count = lastOffsetDeltaOf(theirs) + 1;
-  const run = await runOf(edge, Math.max(edge.start, offset - count), Math.min(count, offset - edge.start));
-  const last = run?.at(-1);
-  if (run !== null && last !== undefined && nextOffsetOf(last.source) === offset) {
-    // Of a run that retention cut here, the end is all there is to compare.
-    const cut = offset - count < edge.start;
-    if (cut ? maxTimestampOf(last.source) === maxTimestampOf(theirs) : sameRun(run, theirs)) return rewound;
+  const lost = sequenceDistance(position.sequence, sequence);
+  const found = (await findBefore(edge, position.offset, theirs, lost)) ?? (await findByTime(theirs, edge));
+  if (found !== null && found <= position.offset) {
+    return { kind: 'rewound', offset: found, sequence, upstreamNext: nextOffsetOf(theirs) };
   }
   return { kind: 'diverged', offset: position.offset, sequence: position.offset % SEQUENCES, upstreamNext: end };
 }
@@ -255,12 +260,15 @@ export async function locate(position: Position, edge: EdgeLog, upstream: Upstre
 
 /** The offset behind the records of ours that `theirs` holds, and nothing else; null when it is not such a batch. */
 async function matchOf(edge: EdgeLog, theirs: Uint8Array): Promise<number | null> {
-  for (const candidate of [baseSequenceOf(theirs), await edge.offsetForTimestamp(baseTimestampOf(theirs))]) {
-    if (candidate === null || candidate < edge.start || candidate >= edge.end) continue;
-    const run = await runOf(edge, candidate, lastOffsetDeltaOf(theirs) + 1);
-    if (run !== null && sameRun(run, theirs)) return nextOffsetOf(run.at(-1)!.source);
+  if (recordCountOf(theirs) === 0) return null;
+  const sequence = baseSequenceOf(theirs);
+  if (sequence >= edge.start && sequence < edge.end) {
+    const ours = new OurRecords(edge, sequence);
+    const same = await ours.matches(theirs);
+    await ours.close();
+    if (same) return ours.offset;
   }
-  return null;
+  return findByTime(theirs, edge);
 }
 
 /**
@@ -292,5 +300,9 @@ async function endOfCommon(edge: EdgeLog, upstream: UpstreamLog, { offset, upstr
   const { end } = await upstream.range();
   if (upstreamNext >= end) return offset;
   const [theirs] = await upstream.read(upstreamNext, SCAN_BYTES);
-  return theirs === undefined ? offset : ((await startOf(edge, offset, theirs)) ?? offset);
+  if (theirs === undefined || recordCountOf(theirs) === 0) return offset;
+  const ours = new OurRecords(edge, Math.max(offset, edge.start));
+  await ours.matches(theirs);
+  await ours.close();
+  return Math.max(offset, ours.common);
 }

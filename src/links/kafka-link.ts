@@ -4,22 +4,24 @@ import type { Connection } from '../client/connection.ts';
 import type { Env, Timer } from '../env.ts';
 import { asHeadwaterError } from '../errors.ts';
 import type { Ledger } from '../log/ledger.ts';
-import type { Log, Topic } from '../log/types.ts';
+import type { Log, Partition, Topic } from '../log/types.ts';
 import type { Logger } from '../logger.ts';
 import type { Series } from '../metrics.ts';
 import type { MetaStore } from '../store/meta.ts';
+import type { BatchCompressor } from '../wire/batch/record-encoder.ts';
 import { ByteBudget } from './byte-budget.ts';
 import { CursorStore } from './cursor.ts';
 import type { LinkContext, LostRange } from './link-context.ts';
+import { LinkTopics } from './link-topics.ts';
 import { PartitionLink } from './partition-link.ts';
 import { RateMeter, TokenBucket } from './rate.ts';
+import type { Selection } from './selection.ts';
 import { Sender, type SendingRules } from './sender.ts';
 import { topicSelector, upstreamTopicName } from './topic-selection.ts';
 import { type Leader, Upstream } from './upstream.ts';
 
 /** Read and not acknowledged, all partitions together. */
 const MEMORY_BYTES = 6 * 1024 * 1024;
-const CURSOR_INTERVAL_MS = 1_000;
 const WATCH_INTERVAL_MS = 5_000;
 const LOCATING_MAX = 8;
 /** Half a second of a capped uplink is read at once. */
@@ -42,6 +44,12 @@ export interface KafkaLinkOptions {
   /** A sync link's broker id; null: async. */
   readonly replicaId: number | null;
   readonly replicaMaxLagMs: number;
+  /** What is sent, and in what form. */
+  readonly selection: Selection;
+  /** For batches that are not compressed; null: as they are stored. */
+  readonly codec: BatchCompressor | null;
+  /** A record that is too large for upstream goes to the loss ledger; otherwise it holds its partition. */
+  readonly skipsOversize: boolean;
   readonly maxRequestBytes: number;
   readonly maxRequests: number;
   readonly requestTimeoutMs: number;
@@ -65,6 +73,7 @@ export interface LinkCounters {
   readonly resends: Series;
   readonly avoided: Series;
   readonly lost: Series;
+  readonly oversize: Series;
   readonly rebuilds: Series;
   refused(error: string): void;
 }
@@ -101,11 +110,13 @@ export class KafkaLink implements LinkContext {
   readonly broker: string | null;
   readonly replicaId: number | null;
   readonly replicaMaxLagMs: number;
+  readonly selection: Selection;
+  readonly codec: BatchCompressor | null;
+  readonly skipsOversize: boolean;
   readonly counters: LinkCounters;
-  readonly partitions = new Map<string, PartitionLink>();
+  readonly #topics: LinkTopics<PartitionLink>;
   readonly #options: KafkaLinkOptions;
   readonly #dependencies: KafkaLinkDependencies;
-  readonly #selects: (topic: string) => boolean;
   readonly #rules: SendingRules;
   readonly #deliveredRecords: RateMeter;
   readonly #timers: Timer[] = [];
@@ -132,8 +143,18 @@ export class KafkaLink implements LinkContext {
     this.broker = options.partitioner === 'hash' ? options.broker : null;
     this.replicaId = options.replicaId;
     this.replicaMaxLagMs = options.replicaMaxLagMs;
+    this.selection = options.selection;
+    this.codec = options.codec;
+    this.skipsOversize = options.skipsOversize;
     this.cursors = new CursorStore(dependencies.meta, options.name);
-    this.#selects = topicSelector(options.topics);
+    this.#topics = new LinkTopics<PartitionLink>({
+      log: dependencies.log,
+      clock: env.clock,
+      logger: dependencies.logger,
+      cursors: this.cursors,
+      selects: topicSelector(options.topics),
+      link: (topic) => this.#link(topic),
+    });
     const now = env.clock.monotonic();
     this.#deliveredRecords = new RateMeter(now);
     this.#lastProgress = now;
@@ -170,24 +191,16 @@ export class KafkaLink implements LinkContext {
 
   /** Loads the cursors and begins; an upstream that is not there is tried again and again. */
   async start(): Promise<void> {
-    await this.cursors.load();
     this.#stopped = false;
-    const { log } = this.#dependencies;
-    log.onTopicEvent(({ kind, topic }) => {
-      if (this.#stopped) return;
-      if (kind === 'deleted') this.#remove(topic);
-      else this.#add(topic);
-    });
-    for (const topic of log.topics()) this.#add(topic);
-    const { clock } = this.env;
-    this.#timers.push(
-      clock.every(CURSOR_INTERVAL_MS, () => this.#flushCursors()),
-      clock.every(WATCH_INTERVAL_MS, () => this.#watch()),
-    );
+    await this.#topics.start();
+    this.#timers.push(this.env.clock.every(WATCH_INTERVAL_MS, () => this.#watch()));
   }
 
-  #add(topic: Topic): void {
-    if (topic.internal || !this.#selects(topic.name)) return;
+  get partitions(): ReadonlyMap<string, PartitionLink> {
+    return this.#topics.partitions;
+  }
+
+  #link(topic: Topic): ((partition: Partition) => PartitionLink) | null {
     const { rename, broker } = this.#options;
     let upstreamTopic: string;
     try {
@@ -195,30 +208,13 @@ export class KafkaLink implements LinkContext {
     } catch (error) {
       this.#configError = asHeadwaterError(error).message;
       this.logger.error({ topic: topic.name, reason: this.#configError }, 'a topic cannot be replicated');
-      return;
+      return null;
     }
     this.#upstream.want(upstreamTopic, topic.partitions.length);
-    for (const partition of topic.partitions) {
-      const key = `${topic.id}/${partition.index}`;
-      if (this.partitions.has(key)) continue;
+    return (partition) => {
       if (partition.index > 0) this.#upstream.invalidate(upstreamTopic);
-      const link = new PartitionLink(this, partition, upstreamTopic, this.#dependencies.priorityOf(topic.name));
-      this.partitions.set(key, link);
-      link.start();
-    }
-  }
-
-  #remove(topic: Topic): void {
-    for (const [key, link] of this.partitions) {
-      if (!key.startsWith(`${topic.id}/`)) continue;
-      link.stop();
-      this.partitions.delete(key);
-    }
-    this.cursors.forget(topic.id).catch((error) => this.logger.warn({ err: error }, 'a cursor could not be deleted'));
-  }
-
-  #flushCursors(): void {
-    this.cursors.flush().catch((error) => this.logger.warn({ err: error }, 'cursors could not be stored'));
+      return new PartitionLink(this, partition, upstreamTopic, this.#dependencies.priorityOf(topic.name));
+    };
   }
 
   // LinkContext
@@ -268,9 +264,11 @@ export class KafkaLink implements LinkContext {
   }
 
   async recordLoss(loss: LostRange): Promise<void> {
+    this.logger.error(loss, 'records are not sent upstream');
+    await this.cursors.flushWith((operations) =>
+      this.#dependencies.ledger.record([{ ...loss, by: this.name }], operations),
+    );
     this.counters.lost.value += loss.lastOffset - loss.firstOffset + 1;
-    this.logger.error(loss, 'records were removed before they were sent upstream');
-    await this.#dependencies.ledger.record([{ ...loss, by: this.name }], this.cursors.takeOperations());
   }
 
   // Policy and state
@@ -347,7 +345,7 @@ export class KafkaLink implements LinkContext {
     if (this.#stopped) return;
     this.#stopped = true;
     for (const timer of this.#timers.splice(0)) timer.cancel();
-    for (const partition of this.partitions.values()) partition.stop();
+    this.#topics.stop();
     for (const resume of this.#waitingForOpen.splice(0)) resume();
     this.#upstream.close();
     await this.cursors.flush();

@@ -11,6 +11,7 @@ export function linkMetrics(metrics: Metrics, status: () => readonly LinkStatus[
   const resends = counters('resends', 'Batches that were sent again after a failure.');
   const avoided = counters('duplicates_avoided', 'Records that upstream had already when they were due again.');
   const lost = counters('lost_records', 'Records that were removed before they were sent: the loss ledger has them.');
+  const oversize = counters('oversize_records', 'Records given up because upstream takes none of their size.');
   const rebuilds = counters('rebuilds', 'Times that a link without progress got new connections.');
   const refusals = metrics.counters('headwater_link_refusals_total', 'Batches refused upstream, by error.', 'error');
   const gauge = (what: string, help: string, read: (link: LinkStatus) => number): void => {
@@ -35,6 +36,7 @@ export function linkMetrics(metrics: Metrics, status: () => readonly LinkStatus[
     resends: resends(link),
     avoided: avoided(link),
     lost: lost(link),
+    oversize: oversize(link),
     rebuilds: rebuilds(link),
     refused: (error) => {
       refusals(error).value++;

@@ -9,10 +9,12 @@ import type { Log } from '../log/types.ts';
 import type { Logger } from '../logger.ts';
 import type { Metrics } from '../metrics.ts';
 import type { MetaStore } from '../store/meta.ts';
+import { loadCodec } from '../wire/batch/compression.ts';
 import { KafkaLink, type KafkaLinkOptions } from './kafka-link.ts';
 import { linkMetrics } from './link-metrics.ts';
 import type { MqttLink, MqttLinkDependencies, PulledRouteOf } from './mqtt-link.ts';
 import { isOpen, LinkBudget, type WindowMatcher, windowMatcher } from './policy.ts';
+import { selectionOf } from './selection.ts';
 import type { LinkSettings, LinkStatus } from './settings.ts';
 
 const POLICY_INTERVAL_MS = 1_000;
@@ -103,6 +105,7 @@ export class Links {
 
   async #optionsOf(name: string, settings: LinkSettings, replicaId: number): Promise<KafkaLinkOptions> {
     const { broker } = this.#dependencies;
+    const compression = settings['compression.type'];
     return {
       name,
       broker,
@@ -115,6 +118,9 @@ export class Links {
       replicationFactor: settings['replication.factor'],
       replicaId: settings.replicas === 'sync' ? replicaId : null,
       replicaMaxLagMs: this.#dependencies.replicaMaxLagMs ?? 30_000,
+      selection: await selectionOf(settings),
+      codec: compression === 'stored' ? null : await loadCodec(compression, { compress: true }),
+      skipsOversize: settings.oversize === 'skip',
       maxRequestBytes: settings['max.request.size'],
       maxRequests: settings['max.in.flight.requests.per.connection'],
       requestTimeoutMs: settings['request.timeout.ms'],

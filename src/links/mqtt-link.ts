@@ -4,11 +4,11 @@
  * user property `headwater-offset` (`topic/partition/offset`, MQTT 5) lets it tell.
  */
 import type { MqttClient } from 'mqtt';
-import type { Env, Timer } from '../env.ts';
+import type { Env } from '../env.ts';
 import { delay } from '../env.ts';
 import { asHeadwaterError, HeadwaterError } from '../errors.ts';
 import type { Ledger } from '../log/ledger.ts';
-import type { Log, LogRecord, Topic } from '../log/types.ts';
+import type { Log, LogRecord } from '../log/types.ts';
 import type { Logger } from '../logger.ts';
 import type { MetaStore } from '../store/meta.ts';
 import { partitionForKey } from '../wire/batch/murmur2.ts';
@@ -16,12 +16,12 @@ import { backoffMs } from './backoff.ts';
 import { CursorStore } from './cursor.ts';
 import type { LinkCounters, LinkPolicy, LinkState } from './kafka-link.ts';
 import type { LostRange } from './link-context.ts';
+import { LinkTopics } from './link-topics.ts';
 import { connectMqtt, type MqttTarget } from './mqtt-client.ts';
 import { MqttPartition, ORIGIN_HEADER } from './mqtt-partition.ts';
 import { RateMeter, TokenBucket } from './rate.ts';
 import { topicSelector } from './topic-selection.ts';
 
-const CURSOR_INTERVAL_MS = 1_000;
 /** Where records from upstream go when no route says otherwise. */
 const CATCH_ALL = 'mqtt';
 
@@ -68,16 +68,14 @@ export class MqttLink {
   readonly logger: Logger;
   readonly counters: LinkCounters;
   readonly cursors: CursorStore;
-  readonly partitions = new Map<string, MqttPartition>();
+  readonly #topics: LinkTopics<MqttPartition>;
   readonly options: MqttLinkOptions;
   readonly #dependencies: MqttLinkDependencies;
-  readonly #selects: (topic: string) => boolean;
   readonly #bucket: TokenBucket;
   readonly #records: RateMeter;
   readonly #bytes: RateMeter;
   readonly #slotWaiters: (() => void)[] = [];
   readonly #openWaiters: (() => void)[] = [];
-  #timer: Timer | null = null;
   #client: MqttClient | null = null;
   #inFlight = 0;
   #policy: LinkPolicy = { bytesPerSecond: 0, liveShare: 0.5, open: true };
@@ -94,8 +92,15 @@ export class MqttLink {
     this.logger = dependencies.logger;
     this.counters = dependencies.counters;
     this.cursors = new CursorStore(dependencies.meta, options.name);
-    // A link that only pulls has no topics.
-    this.#selects = options.topics.length === 0 ? () => false : topicSelector(options.topics);
+    this.#topics = new LinkTopics<MqttPartition>({
+      log: dependencies.log,
+      clock: env.clock,
+      logger: dependencies.logger,
+      cursors: this.cursors,
+      // A link that only pulls has no topics.
+      selects: options.topics.length === 0 ? () => false : topicSelector(options.topics),
+      link: () => (partition) => new MqttPartition(this, partition),
+    });
     const now = env.clock.monotonic();
     this.#bucket = new TokenBucket(0, 0, now);
     this.#records = new RateMeter(now);
@@ -103,40 +108,17 @@ export class MqttLink {
   }
 
   async start(): Promise<void> {
-    await this.cursors.load();
     this.#stopped = false;
-    const { log } = this.#dependencies;
-    log.onTopicEvent(({ kind, topic }) => {
-      if (this.#stopped) return;
-      if (kind === 'deleted') this.#remove(topic);
-      else this.#add(topic);
-    });
-    for (const topic of log.topics()) this.#add(topic);
-    this.#timer = this.env.clock.every(CURSOR_INTERVAL_MS, () => {
-      this.cursors.flush().catch((error) => this.logger.warn({ err: error }, 'cursors could not be stored'));
-    });
+    await this.#topics.start();
     void this.#run();
   }
 
-  #add(topic: Topic): void {
-    if (topic.internal || !this.#selects(topic.name)) return;
-    for (const partition of topic.partitions) {
-      const key = `${topic.id}/${partition.index}`;
-      if (this.partitions.has(key)) continue;
-      const mine = new MqttPartition(this, partition);
-      this.partitions.set(key, mine);
-      mine.start();
-      if (this.#client !== null) mine.connected();
-    }
+  get partitions(): ReadonlyMap<string, MqttPartition> {
+    return this.#topics.partitions;
   }
 
-  #remove(topic: Topic): void {
-    for (const [key, partition] of this.partitions) {
-      if (!key.startsWith(`${topic.id}/`)) continue;
-      partition.stop();
-      this.partitions.delete(key);
-    }
-    this.cursors.forget(topic.id).catch((error) => this.logger.warn({ err: error }, 'a cursor could not be deleted'));
+  get connected(): boolean {
+    return this.#client !== null;
   }
 
   async #run(): Promise<void> {
@@ -245,8 +227,8 @@ export class MqttLink {
 
   recordLoss(loss: LostRange): void {
     this.logger.error(loss, 'records were removed before they were sent upstream');
-    this.#dependencies.ledger
-      .record([{ ...loss, by: this.name }], this.cursors.takeOperations())
+    this.cursors
+      .flushWith((operations) => this.#dependencies.ledger.record([{ ...loss, by: this.name }], operations))
       .catch((error) => this.logger.error({ err: error }, 'a loss could not be recorded'));
   }
 
@@ -306,8 +288,7 @@ export class MqttLink {
   async stop(): Promise<void> {
     if (this.#stopped) return;
     this.#stopped = true;
-    this.#timer?.cancel();
-    for (const partition of this.partitions.values()) partition.stop();
+    this.#topics.stop();
     for (const resume of [...this.#openWaiters.splice(0), ...this.#slotWaiters.splice(0)]) resume();
     this.#client?.end(true);
     await this.cursors.flush();

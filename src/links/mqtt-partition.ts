@@ -4,13 +4,13 @@ import type { Partition } from '../log/types.ts';
 import { openBatch } from '../wire/batch/compression.ts';
 import { isControl } from '../wire/batch/record-batch.ts';
 import type { RecordCursor } from '../wire/batch/record-cursor.ts';
+import { backlogBytes, backlogRecords, isLive } from './backlog.ts';
 import { isAborted } from './forwarding.ts';
 import type { MqttLink } from './mqtt-link.ts';
 import { OldestRecord } from './oldest-record.ts';
 import { fillTemplate } from './topic-selection.ts';
 
 const READ_BYTES = 64 * 1024;
-const LIVE_BYTES = 128 * 1024;
 /** Bears the link a record came down through. */
 export const ORIGIN_HEADER = 'headwater-link';
 
@@ -51,16 +51,15 @@ export class MqttPartition {
   }
 
   get backlogRecords(): number {
-    return Math.max(0, this.partition.logEndOffset - Math.max(this.#cursor, this.partition.logStartOffset));
+    return backlogRecords(this.partition, this.#cursor);
   }
 
   get backlogBytes(): number {
-    const stored = this.partition.logEndOffset - this.partition.logStartOffset;
-    return stored <= 0 ? 0 : Math.round((this.partition.sizeBytes * this.backlogRecords) / stored);
+    return backlogBytes(this.partition, this.#cursor);
   }
 
   get live(): boolean {
-    return this.backlogBytes <= LIVE_BYTES;
+    return isLive(this.partition, this.#cursor);
   }
 
   oldestTimestamp(): number | null {
@@ -69,6 +68,7 @@ export class MqttPartition {
 
   start(): void {
     this.partition.wait(this);
+    if (this.#link.connected) this.connected();
   }
 
   wake(): void {
@@ -206,6 +206,7 @@ export class MqttPartition {
       upstreamPartition: 0,
       upstreamTopicId: '',
       clusterId: null,
+      selection: '',
     });
   }
 }

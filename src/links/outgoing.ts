@@ -1,36 +1,37 @@
 /**
- * A stored batch as it goes upstream. Its record bytes are sent as they are: only a new header is made (producer, epoch,
- * sequence, CRC). What Kafka would refuse from a producer is repaired by encoding the records again, the same way each
- * time: batches with holes (compaction) and batches stamped with append time.
+ * A batch as it goes upstream. Its record bytes are sent as they are: only a new header is made (producer, epoch, sequence,
+ * CRC). What cannot go as it is was encoded again before (forwarding.ts).
  */
-import { decompressRecords, loadCodec } from '../wire/batch/compression.ts';
 import { crc32c } from '../wire/batch/crc32c.ts';
 import {
   attributesOf,
   BATCH_HEADER_BYTES,
-  baseOffsetOf,
-  baseTimestampOf,
-  codecNumberOf,
-  codecOf,
-  hasLogAppendTime,
   lastOffsetDeltaOf,
   maxTimestampOf,
-  nextOffsetOf,
-  recordCountOf,
   TRANSACTIONAL,
   writeInt16,
   writeInt32,
   writeInt64,
 } from '../wire/batch/record-batch.ts';
-import { RecordCursor } from '../wire/batch/record-cursor.ts';
-import { compressBatch, encodeBatch, type RecordInput } from '../wire/batch/record-encoder.ts';
 
-/** A batch that goes upstream: as stored, and as it is sent. */
+/** A stored batch that goes upstream, or what is sent of it. Offsets are those of this broker. */
 export interface Forwarded {
-  readonly source: Uint8Array;
+  /** Dense; its header still has to be made. */
   readonly batch: Uint8Array;
-  /** Records that are sent. */
+  /** Records, as upstream counts sequences. */
   readonly count: number;
+  /** Of the first record. */
+  readonly first: number;
+  /** Where to go on behind it. */
+  readonly next: number;
+  /** Of each record; null: one after the other from `first`. */
+  readonly offsets: readonly number[] | null;
+}
+
+/** Behind the first `count` records of `forwarded` (1 at least). */
+export function offsetBehind({ first, next, offsets, count: all }: Forwarded, count: number): number {
+  if (count === all) return next;
+  return 1 + (offsets === null ? first + count - 1 : offsets[count - 1]!);
 }
 
 /** A batch on its way. Offsets are those of this broker. */
@@ -55,70 +56,33 @@ export interface ProducerIdentity {
   readonly epoch: number;
 }
 
-/** Whether the records must be encoded again before Kafka takes them from a producer. */
-export function needsEncoding(batch: Uint8Array): boolean {
-  return recordCountOf(batch) !== lastOffsetDeltaOf(batch) + 1 || hasLogAppendTime(batch);
-}
-
-/** Dense offsets, create times, the same codec; null when no record is left in the batch. */
-export async function encodeAgain(batch: Uint8Array): Promise<Uint8Array | null> {
-  if (recordCountOf(batch) === 0) return null;
-  const name = codecOf(batch);
-  const codec = await loadCodec(name, { compress: true });
-  const cursor = new RecordCursor(batch, name === 'none' ? undefined : decompressRecords(batch, codec));
-  const records: RecordInput[] = [];
-  while (cursor.next()) {
-    const { key, value, timestamp } = cursor;
-    records.push({ key, value, timestamp, headers: cursor.headers() });
-  }
-  const plain = encodeBatch(records, { now: maxTimestampOf(batch) });
-  return name === 'none' ? plain : compressBatch(plain, codec);
-}
-
-/**
- * `first` to `last` are the stored batches that go out as `batch` (their offsets count): one, which is the batch itself
- * unless it was encoded again, or a run that was merged.
- */
+/** `first` to `last` go out as `batch` (their offsets count): one, or a run that was merged. */
 export function toOutgoing(
-  first: Uint8Array,
-  last: Uint8Array,
+  first: Forwarded,
+  last: Forwarded,
   batch: Uint8Array,
   producer: ProducerIdentity,
   sequence: number,
+  transactional = false,
 ): Outgoing {
   const header = Buffer.allocUnsafeSlow(BATCH_HEADER_BYTES);
   header.set(batch.subarray(0, BATCH_HEADER_BYTES));
   writeInt64(header, 0, 0);
   writeInt32(header, 12, -1);
-  writeInt16(header, 21, attributesOf(batch) & ~TRANSACTIONAL);
+  writeInt16(header, 21, (attributesOf(batch) & ~TRANSACTIONAL) | (transactional ? TRANSACTIONAL : 0));
   writeInt64(header, 43, producer.id);
   writeInt16(header, 51, producer.epoch);
   writeInt32(header, 53, sequence);
   const records = batch.subarray(BATCH_HEADER_BYTES);
   writeInt32(header, 17, crc32c(records, 0, records.length, crc32c(header, 21, BATCH_HEADER_BYTES)));
   return {
-    baseOffset: baseOffsetOf(first),
-    nextOffset: nextOffsetOf(last),
+    baseOffset: first.first,
+    nextOffset: last.next,
     merged: first !== last,
     sequence,
     count: lastOffsetDeltaOf(batch) + 1,
     chunks: [header, records],
     bytes: batch.length,
-    timestamp: maxTimestampOf(first),
+    timestamp: maxTimestampOf(first.batch),
   };
-}
-
-/**
- * Whether `theirs` (read upstream) holds the records of `ours`. Upstream may have stamped or recompressed them: then the
- * header has to do (times and counts).
- */
-export function sameRecords(ours: Uint8Array, theirs: Uint8Array): boolean {
-  if (recordCountOf(ours) !== recordCountOf(theirs)) return false;
-  if (lastOffsetDeltaOf(ours) !== lastOffsetDeltaOf(theirs)) return false;
-  if (baseTimestampOf(ours) !== baseTimestampOf(theirs)) return false;
-  if (codecNumberOf(ours) !== codecNumberOf(theirs)) return true;
-  const a = ours.subarray(BATCH_HEADER_BYTES);
-  return (
-    a.length === theirs.length - BATCH_HEADER_BYTES && Buffer.compare(a, theirs.subarray(BATCH_HEADER_BYTES)) === 0
-  );
 }

@@ -18,16 +18,18 @@ import { asHeadwaterError, type HeadwaterError } from '../errors.ts';
 import type { Partition } from '../log/types.ts';
 import { addToSequence } from '../wire/batch/record-batch.ts';
 import { kafkaErrorName } from '../wire/kafka/errors.ts';
+import { backlogBytes, backlogRecords, isLive } from './backlog.ts';
 import { backoffMs } from './backoff.ts';
 import type { Cursor } from './cursor.ts';
 import { classifyError } from './error-class.ts';
-import { decided, edgeLogOf, forwardable, sendableEnd } from './forwarding.ts';
+import { edgeLogOf, type Forwarding } from './forwarding.ts';
 import type { LinkContext } from './link-context.ts';
 import { OldestRecord } from './oldest-record.ts';
 import type { Outgoing } from './outgoing.ts';
 import { mayMove, type PartitionState } from './partition-states.ts';
 import { takePosition } from './position.ts';
-import { Prepared } from './prepared.ts';
+import { ReadAhead, type Reading } from './read-ahead.ts';
+import { selectionById } from './selection.ts';
 import type { BatchResult, Sender, SendingPartition } from './sender.ts';
 import { hashedPartition } from './topic-selection.ts';
 import type { Leader } from './upstream.ts';
@@ -36,17 +38,12 @@ import type { Leader } from './upstream.ts';
 const IN_FLIGHT_MAX = 5;
 /** Upstream surely knows our producer this long after an acknowledgement (`producer.id.expiration.ms`: a day by default). */
 const KNOWN_FOR_MS = 10_000;
-/** A partition with less than this to send is at the end of its log. */
-const LIVE_BYTES = 128 * 1024;
-/** A run and the batch behind it fit in one read: where the run ends is known when its first batch could go out. */
-const READ_MIN_BYTES = 32 * 1024;
-const READ_MAX_BYTES = 256 * 1024;
 
 type Failure =
   | { readonly kind: 'lost'; readonly error: HeadwaterError }
   | { readonly kind: 'refused'; readonly result: BatchResult; readonly outgoing: Outgoing };
 
-export class PartitionLink implements SendingPartition {
+export class PartitionLink implements SendingPartition, Reading {
   readonly partition: Partition;
   readonly upstreamTopic: string;
   upstreamPartition: number;
@@ -54,14 +51,9 @@ export class PartitionLink implements SendingPartition {
   readonly #context: LinkContext;
   #state: PartitionState = 'idle';
   #cursor: Cursor | null = null;
-  /** Read, in order, not sent yet. */
-  readonly #prepared = new Prepared();
+  readonly #ahead: ReadAhead;
   /** Sent, in order, not acknowledged yet. */
   #inFlight: Outgoing[] = [];
-  #readOffset = 0;
-  #reading = false;
-  /** A read that was under way when the position changed is void. */
-  #generation = 0;
   #mustLocate = true;
   /** `clock.monotonic()` of the last acknowledgement in this session; null: none yet. */
   #acknowledgedAt: number | null = null;
@@ -69,6 +61,8 @@ export class PartitionLink implements SendingPartition {
   #sequenceRefusals = 0;
   /** Upstream's `max.message.bytes` is less than a run. */
   #runsTooLarge = false;
+  /** What upstream refused as too large: to be split, or a single record. */
+  #tooLarge: Outgoing | null = null;
   #failure: Failure | null = null;
   #attempts = 0;
   #sender: Sender | null = null;
@@ -86,6 +80,7 @@ export class PartitionLink implements SendingPartition {
     this.upstreamTopic = upstreamTopic;
     this.upstreamPartition = partition.index;
     this.priority = priority;
+    this.#ahead = new ReadAhead(this, context);
   }
 
   get state(): PartitionState {
@@ -102,17 +97,15 @@ export class PartitionLink implements SendingPartition {
   }
 
   get backlogRecords(): number {
-    return Math.max(0, this.partition.logEndOffset - Math.max(this.nextOffset, this.partition.logStartOffset));
+    return backlogRecords(this.partition, this.nextOffset);
   }
 
-  /** An estimate: the log's bytes in proportion. */
   get backlogBytes(): number {
-    const stored = this.partition.logEndOffset - this.partition.logStartOffset;
-    return stored <= 0 ? 0 : Math.round((this.partition.sizeBytes * this.backlogRecords) / stored);
+    return backlogBytes(this.partition, this.nextOffset);
   }
 
   get live(): boolean {
-    return this.backlogBytes <= LIVE_BYTES;
+    return isLive(this.partition, this.nextOffset);
   }
 
   #move(to: PartitionState): void {
@@ -132,7 +125,7 @@ export class PartitionLink implements SendingPartition {
 
   /** New records, or a high watermark that moved. */
   wake(): void {
-    if (this.#state === 'sending') this.#fill();
+    this.#ahead.fill();
   }
 
   stop(): void {
@@ -211,15 +204,13 @@ export class PartitionLink implements SendingPartition {
     this.#move('sending');
     this.#failure = null;
     this.#acknowledgedAt = null;
-    this.#generation++;
-    this.#readOffset = this.#cursor!.offset;
-    this.#prepared.begin(this.#cursor!);
+    this.#ahead.begin(this.#cursor!);
     const sender = this.#context.senderOf(connection);
     this.#sender = sender;
     sender.attach(this);
     await this.#until((done) => {
       if (connection.closed) done();
-      else this.#fill();
+      else this.#ahead.fill();
       return () => {};
     });
     sender.detach(this);
@@ -249,11 +240,16 @@ export class PartitionLink implements SendingPartition {
       const { length } = leader.topic.partitions;
       this.upstreamPartition = hashedPartition(broker, partition.topic.name, partition.index, length);
     }
+    if (this.#tooLarge !== null) await upstream.learnLimit(this.upstreamTopic, this.#tooLarge.bytes);
     const before = this.#cursor;
+    const { selection } = this.#context;
+    // What was sent was chosen by the rules of that time: it is compared by them.
+    const sentBy =
+      before === null || before.selection === selection.id ? selection : await selectionById(before.selection);
     const { kind, cursor } = await takePosition({
       upstream,
       leader,
-      edge: edgeLogOf(partition, this.#replica !== null),
+      edge: edgeLogOf(partition, this.isReplica, sentBy),
       upstreamTopic: this.upstreamTopic,
       upstreamPartition: this.upstreamPartition,
       cursor: before,
@@ -266,10 +262,11 @@ export class PartitionLink implements SendingPartition {
     if (before !== null && cursor.offset > before.offset) {
       this.#context.counters.avoided.value += cursor.offset - before.offset;
     }
-    this.#setCursor(cursor);
+    this.#setCursor({ ...cursor, selection: selection.id });
     await cursors.flush();
     this.#mustLocate = false;
     await this.#skipLost();
+    await this.#skipTooLarge();
   }
 
   #setCursor(cursor: Cursor): void {
@@ -281,74 +278,77 @@ export class PartitionLink implements SendingPartition {
   /** What retention removed before it was sent goes to the ledger, in one write with the cursor. */
   async #skipLost(): Promise<void> {
     const cursor = this.#cursor;
-    const { topic, index, logStartOffset } = this.partition;
+    const { logStartOffset } = this.partition;
     if (cursor === null || cursor.offset >= logStartOffset) return;
-    this.#setCursor({ ...cursor, offset: logStartOffset });
-    const loss = {
-      topic: topic.name,
-      topicId: topic.id,
-      partition: index,
-      firstOffset: cursor.offset,
-      lastOffset: logStartOffset - 1,
-      reason: 'retention: removed before it was sent upstream',
-    };
-    await this.#context.recordLoss(loss);
+    const reason = 'retention: removed before it was sent upstream';
+    await this.#skip(cursor, logStartOffset, { first: cursor.offset, last: logStartOffset - 1, reason });
+  }
+
+  /** `oversize: skip`: the record that upstream refuses for its size goes to the ledger, and the position behind it. */
+  async #skipTooLarge(): Promise<void> {
+    const tooLarge = this.#tooLarge;
+    this.#tooLarge = null;
+    const cursor = this.#cursor;
+    if (tooLarge === null || tooLarge.count > 1 || !this.#context.skipsOversize) return;
+    if (cursor === null || cursor.offset > tooLarge.baseOffset) return;
+    const { baseOffset: first, nextOffset, bytes } = tooLarge;
+    const limit = this.#context.upstream.maxBatchBytes(this.upstreamTopic);
+    const reason = `oversize: ${bytes} bytes, max.message.bytes upstream is ${limit}`;
+    await this.#skip(cursor, nextOffset, { first, last: first, reason });
+    this.#context.counters.oversize.value++;
+  }
+
+  async #skip(
+    cursor: Cursor,
+    offset: number,
+    lost: { readonly first: number; readonly last: number; readonly reason: string },
+  ): Promise<void> {
+    const { topic, index } = this.partition;
+    this.#setCursor({ ...cursor, offset });
+    try {
+      await this.#context.recordLoss({
+        topic: topic.name,
+        topicId: topic.id,
+        partition: index,
+        firstOffset: lost.first,
+        lastOffset: lost.last,
+        reason: lost.reason,
+      });
+    } catch (error) {
+      // Neither of both is on disk.
+      this.#setCursor(cursor);
+      this.#mustLocate = true;
+      throw error;
+    }
   }
 
   // Reading
 
-  /** Reads ahead while memory and the state allow. */
-  #fill(): void {
-    const context = this.#context;
-    const end = sendableEnd(this.partition, this.#replica !== null);
-    if (this.#state !== 'sending' || this.#reading || this.#readOffset >= end) return;
-    const { live } = this;
-    const readBytes = context.readBytes(READ_MIN_BYTES, READ_MAX_BYTES);
-    if (this.#prepared.bytes >= readBytes || !context.maySend()) return;
-    if (!context.memory.take(readBytes, live)) {
-      context.memory.whenFree(live, this.priority, () => this.#fill());
-      return;
-    }
-    this.#reading = true;
-    void this.#read(end, readBytes);
+  get isReplica(): boolean {
+    return this.#replica !== null;
   }
 
-  async #read(end: number, readBytes: number): Promise<void> {
-    const generation = this.#generation;
-    let bytes = 0;
-    let stuck = false;
-    try {
-      const found = await this.partition.read({
-        from: this.#readOffset,
-        upTo: end,
-        maxBytes: readBytes,
-      });
-      const { batches, nextOffset } = decided(this.partition, found);
-      const forwarded = await forwardable(this.partition, batches);
-      if (generation === this.#generation && this.#state === 'sending') {
-        bytes = this.#prepared.add(forwarded);
-        // An open transaction is next: only a change of the partition helps.
-        stuck = nextOffset <= this.#readOffset && sendableEnd(this.partition, this.#replica !== null) === end;
-        this.#readOffset = Math.max(nextOffset, this.#readOffset);
-        this.#skipTo(this.#readOffset);
-      }
-    } catch (error) {
-      if (generation === this.#generation && this.#state === 'sending') this.#readFailed(asHeadwaterError(error));
-    }
-    this.#context.memory.adjust(bytes - readBytes);
-    this.#reading = false;
-    if (this.#prepared.length > 0) this.#sender?.offer(this);
-    if (!stuck) this.#fill();
+  get sending(): boolean {
+    return this.#state === 'sending';
+  }
+
+  get forwarding(): Forwarding {
+    const { selection, upstream } = this.#context;
+    return { selection, maxBatchBytes: upstream.maxBatchBytes(this.upstreamTopic) };
+  }
+
+  prepared(): void {
+    this.#sender?.offer(this);
   }
 
   /** Batches that are not for upstream move the position when nothing is due before them. */
-  #skipTo(offset: number): void {
-    if (this.#prepared.length > 0 || this.#inFlight.length > 0 || this.#cursor === null) return;
+  readTo(offset: number): void {
+    if (this.#ahead.prepared.length > 0 || this.#inFlight.length > 0 || this.#cursor === null) return;
     if (offset > this.#cursor.offset) this.#setCursor({ ...this.#cursor, offset });
   }
 
   /** Retention may have overtaken us: that is found when the position is taken again. */
-  #readFailed(error: HeadwaterError): void {
+  readFailed(error: HeadwaterError): void {
     this.#failure ??= { kind: 'lost', error };
     this.#settle();
   }
@@ -357,7 +357,7 @@ export class PartitionLink implements SendingPartition {
 
   peek(): Outgoing | null {
     if (this.#state !== 'sending' || this.#inFlight.length >= this.#window()) return null;
-    return this.#prepared.first(!this.#runsTooLarge && this.#sequenceRefusals % 2 === 0);
+    return this.#ahead.prepared.first(!this.#runsTooLarge && this.#sequenceRefusals % 2 === 0);
   }
 
   /**
@@ -371,7 +371,7 @@ export class PartitionLink implements SendingPartition {
   }
 
   sent(): Outgoing {
-    const { outgoing, readBytes } = this.#prepared.take();
+    const { outgoing, readBytes } = this.#ahead.prepared.take();
     this.#context.memory.adjust(outgoing.bytes - readBytes);
     this.#inFlight.push(outgoing);
     if (outgoing.nextOffset <= this.#highestSent) this.#context.counters.resends.value += 1;
@@ -391,8 +391,8 @@ export class PartitionLink implements SendingPartition {
     }
     this.#acknowledged(outgoing, result.baseOffset);
     if (this.#state === 'stopped') return;
-    if (this.#prepared.length > 0) this.#sender?.offer(this);
-    this.#fill();
+    if (this.#ahead.prepared.length > 0) this.#sender?.offer(this);
+    this.#ahead.fill();
   }
 
   lost(outgoing: Outgoing, error: HeadwaterError): void {
@@ -411,8 +411,8 @@ export class PartitionLink implements SendingPartition {
     this.#sequenceRefusals = 0;
     this.lastError = null;
     // Batches behind it that were skipped need no answer.
-    const last = this.#inFlight.length === 0 && this.#prepared.length === 0;
-    const offset = last ? Math.max(outgoing.nextOffset, this.#readOffset) : outgoing.nextOffset;
+    const last = this.#inFlight.length === 0 && this.#ahead.prepared.length === 0;
+    const offset = last ? Math.max(outgoing.nextOffset, this.#ahead.offset) : outgoing.nextOffset;
     const stored = baseOffset + outgoing.count;
     if (stored <= cursor.upstreamNext) this.#context.counters.avoided.value += outgoing.count;
     this.#setCursor({
@@ -426,9 +426,8 @@ export class PartitionLink implements SendingPartition {
 
   /** What was read and not sent goes; it is read again from the cursor. */
   #dropUnsent(): void {
-    this.#generation++;
     this.#sender?.withdraw(this);
-    this.#context.memory.give(this.#prepared.clear());
+    this.#ahead.clear();
   }
 
   /** A batch failed: nothing more goes out; once all are answered the failure decides how to go on. */
@@ -459,10 +458,22 @@ export class PartitionLink implements SendingPartition {
     const kind = classifyError(code);
     this.#context.logger.warn({ partition: this.name, error: name, kind }, 'upstream refused a batch');
     if (kind === 'locate') this.#sequenceRefusals++;
-    const splits = kind === 'too-large' && failure.outgoing.merged;
-    if (splits) this.#runsTooLarge = true;
     if (kind === 'refresh') this.#context.upstream.invalidate(this.upstreamTopic);
-    this.#move(kind === 'blocked' || (kind === 'too-large' && !splits) ? 'blocked' : 'backing-off');
+    this.#move(
+      kind === 'blocked' || (kind === 'too-large' && !this.#makeSmaller(failure.outgoing)) ? 'blocked' : 'backing-off',
+    );
+  }
+
+  /** A run goes batch by batch, a batch in parts, a single record to the ledger or not at all: then false. */
+  #makeSmaller(outgoing: Outgoing): boolean {
+    if (outgoing.merged) {
+      this.#runsTooLarge = true;
+      return true;
+    }
+    this.#tooLarge = outgoing;
+    if (outgoing.count > 1 || this.#context.skipsOversize) return true;
+    this.lastError += `: record ${outgoing.baseOffset} of ${this.name} has ${outgoing.bytes} bytes (oversize: block)`;
+    return false;
   }
 
   // For people
@@ -470,7 +481,7 @@ export class PartitionLink implements SendingPartition {
   /** When the oldest record that is not upstream yet was written, milliseconds since 1970; null: none, or not known yet. */
   oldestTimestamp(): number | null {
     if (this.backlogRecords === 0) return null;
-    const timestamp = this.#inFlight[0]?.timestamp ?? this.#prepared.timestamp;
+    const timestamp = this.#inFlight[0]?.timestamp ?? this.#ahead.prepared.timestamp;
     if (timestamp !== null) return timestamp;
     return this.#oldest.timestampAt(this.nextOffset);
   }

@@ -61,6 +61,7 @@ export async function takePosition(request: PositionRequest): Promise<TakenPosit
       upstreamPartition,
       upstreamTopicId: leader.topic.id,
       clusterId: leader.clusterId,
+      selection: cursor?.selection ?? '',
     },
   };
 }

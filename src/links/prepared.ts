@@ -1,6 +1,7 @@
 /** Batches of a partition that were read and not sent yet, in order, and what goes out next: a run of them, or the first. */
 import { mergeBatches } from '../wire/batch/merge.ts';
 import { addToSequence, maxTimestampOf } from '../wire/batch/record-batch.ts';
+import { type BatchCompressor, compressBatch } from '../wire/batch/record-encoder.ts';
 import { type Forwarded, type Outgoing, type ProducerIdentity, toOutgoing } from './outgoing.ts';
 import { runLength } from './runs.ts';
 
@@ -15,6 +16,12 @@ export class Prepared {
   #next: Outgoing | null = null;
   #nextLength = 0;
   #nextMayGrow = false;
+  readonly #codec: BatchCompressor | null;
+
+  /** `codec` for what is not compressed yet. */
+  constructor(codec: BatchCompressor | null = null) {
+    this.#codec = codec;
+  }
 
   get length(): number {
     return this.#batches.length - this.#head;
@@ -28,7 +35,7 @@ export class Prepared {
   /** Of the first batch, milliseconds since 1970. */
   get timestamp(): number | null {
     const first = this.#batches[this.#head];
-    return first === undefined ? null : maxTimestampOf(first.source);
+    return first === undefined ? null : maxTimestampOf(first.batch);
   }
 
   /** Sends under this producer from this sequence on. Nothing is prepared. */
@@ -62,10 +69,9 @@ export class Prepared {
         : mergeBatches(this.#batches.slice(this.#head, this.#head + length).map(({ batch }) => batch));
     this.#nextLength = merged === null ? 1 : length;
     this.#nextMayGrow = open;
-    this.#next =
-      merged === null
-        ? toOutgoing(first.source, first.source, first.batch, this.#producer, this.#sequence)
-        : toOutgoing(first.source, last.source, merged, this.#producer, this.#sequence);
+    const plain = merged ?? first.batch;
+    const batch = this.#codec === null ? plain : compressBatch(plain, this.#codec);
+    this.#next = toOutgoing(first, merged === null ? first : last, batch, this.#producer, this.#sequence);
     return this.#next;
   }
 

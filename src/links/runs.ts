@@ -6,17 +6,16 @@
  * is one of two things, the run that begins there or its first batch. Kafka knows a batch that comes twice by its first and
  * last sequence, so a resend must be able to be the same (partition-link.ts says when it is which).
  */
-import { isMergeable, mergeBatches } from '../wire/batch/merge.ts';
-import { baseOffsetOf, nextOffsetOf } from '../wire/batch/record-batch.ts';
-import { type Forwarded, sameRecords } from './outgoing.ts';
+import { isMergeable } from '../wire/batch/merge.ts';
+import type { Forwarded } from './outgoing.ts';
 
 /** Stored bytes of a run at most: half a second of an uplink of 256 kbit/s, which a live record may have to wait. */
 export const RUN_MAX_BYTES = 16 * 1024;
 /** Larger batches go as they are. */
 const SMALL_BYTES = 4 * 1024;
 
-function isSmall({ source, batch }: Forwarded): boolean {
-  return batch === source && batch.length <= SMALL_BYTES && isMergeable(batch);
+function isSmall({ batch }: Forwarded): boolean {
+  return batch.length <= SMALL_BYTES && isMergeable(batch);
 }
 
 /**
@@ -28,23 +27,10 @@ export function runLength(
   from = 0,
 ): { readonly length: number; readonly open: boolean } {
   let bytes = 0;
-  let next = -1;
   for (let index = from; index < batches.length; index++) {
     const one = batches[index]!;
-    const joins = isSmall(one) && (next < 0 || baseOffsetOf(one.source) === next);
     bytes += one.batch.length;
-    if (!joins || bytes > RUN_MAX_BYTES) return { length: Math.max(1, index - from), open: false };
-    next = nextOffsetOf(one.source);
+    if (!isSmall(one) || bytes > RUN_MAX_BYTES) return { length: Math.max(1, index - from), open: false };
   }
   return { length: 1, open: true };
-}
-
-/** Whether `theirs` (one batch upstream) holds the records of `run`, and no others. */
-export function sameRun(run: readonly Forwarded[], theirs: Uint8Array): boolean {
-  const [first] = run;
-  if (first === undefined) return false;
-  if (run.length === 1) return sameRecords(first.batch, theirs);
-  if (!run.every(isSmall)) return false;
-  const merged = mergeBatches(run.map(({ batch }) => batch));
-  return merged !== null && sameRecords(merged, theirs);
 }

@@ -8,6 +8,11 @@ export interface LinkSettings {
   readonly rename: string;
   readonly acks: '1' | 'all';
   readonly replicas: 'async' | 'sync';
+  readonly oversize: 'block' | 'skip';
+  readonly 'compression.type': 'stored' | 'gzip' | 'snappy' | 'lz4' | 'zstd';
+  readonly filter: readonly string[];
+  readonly where: readonly string[];
+  readonly transform: 'none' | 'cbor-to-json';
   readonly partitioner: 'keep' | 'hash';
   readonly 'num.partitions': number;
   readonly 'replication.factor': number;

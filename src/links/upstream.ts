@@ -47,6 +47,8 @@ export class Upstream {
   /** Partitions wanted, by upstream topic. */
   readonly #wanted = new Map<string, number>();
   readonly #topics = new Map<string, TopicMetadata>();
+  /** Largest batch, of topics that refused one. */
+  readonly #maxBatchBytes = new Map<string, number>();
   #clusterId: string | null = null;
   #refreshing: Promise<void> | null = null;
   #failures = 0;
@@ -164,6 +166,28 @@ export class Upstream {
   async partitionsOf(topicName: string): Promise<number> {
     if (this.#topics.get(topicName) === undefined) await this.#refresh();
     return this.#topics.get(topicName)?.partitions.length ?? 1;
+  }
+
+  /** Infinity: none was refused yet. */
+  maxBatchBytes(topic: string): number {
+    return this.#maxBatchBytes.get(topic) ?? Number.POSITIVE_INFINITY;
+  }
+
+  /** A batch of `refused` bytes was too large: asks what is not, or takes half of it where the topic's settings may not be read. */
+  async learnLimit(topic: string, refused: number): Promise<void> {
+    let limit = Number.NaN;
+    try {
+      const configs = await this.#admin.topicConfigs(topic);
+      limit = Number(configs.find(({ name }) => name === 'max.message.bytes')?.value ?? Number.NaN);
+    } catch (error) {
+      if (!(error instanceof UpstreamError)) throw error;
+    }
+    // An upstream that compresses anew may refuse what is within its limit.
+    const largest = limit > 0 && limit < refused ? limit : Math.floor(refused / 2);
+    if (largest < this.maxBatchBytes(topic) || limit > this.maxBatchBytes(topic)) {
+      this.#maxBatchBytes.set(topic, largest);
+      this.#logger.info({ topic, refused, largest }, 'upstream takes smaller batches only');
+    }
   }
 
   /** KIP-98: a fresh id, epoch 0. */

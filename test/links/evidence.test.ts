@@ -1,8 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import { type EdgeLog, locate, locateFresh, type Position, type UpstreamLog } from '../../src/links/evidence.ts';
-import type { Forwarded } from '../../src/links/outgoing.ts';
-import { nextOffsetOf, patchProducer, writeInt64 } from '../../src/wire/batch/record-batch.ts';
+import { edgeLogOf } from '../../src/links/forwarding.ts';
+import { EVERYTHING } from '../../src/links/selection.ts';
+import { nextOffsetOf, patchBaseOffset, patchProducer, writeInt64 } from '../../src/wire/batch/record-batch.ts';
 import { encodeBatch } from '../../src/wire/batch/record-encoder.ts';
+import { MemoryLog, type MemoryPartition } from '../kafka/memory-log.ts';
 
 const PRODUCER = 7;
 
@@ -17,18 +19,12 @@ function stored(offset: number, count: number): Buffer {
 }
 
 /** Batches of `size` records from `start` to `end`, as the edge has them. */
-function edgeOf(start: number, end: number, size: number): EdgeLog {
-  const all: Forwarded[] = [];
-  for (let offset = 0; offset < end; offset += size) {
-    const batch = stored(offset, size);
-    if (nextOffsetOf(batch) > start) all.push({ source: batch, batch, count: size });
-  }
-  return {
-    start,
-    end,
-    read: async (offset) => ({ batches: all.filter(({ source }) => nextOffsetOf(source) > offset), nextOffset: end }),
-    offsetForTimestamp: async () => null,
-  };
+async function edgeOf(start: number, end: number, size: number): Promise<EdgeLog> {
+  const { partitions } = await new MemoryLog().createTopic({ name: 't', partitions: 1, config: new Map() });
+  const partition = partitions[0] as MemoryPartition;
+  for (let offset = 0; offset < end; offset += size) partition.commit(stored(offset, size));
+  partition.logStartOffset = start;
+  return edgeLogOf(partition, false, EVERYTHING);
 }
 
 /** Upstream has the records from offset 0 to `end`, each batch with the sequence that its offset gives. */
@@ -55,7 +51,7 @@ const cursorAt = (offset: number): Position => ({
 
 describe('where a link goes on', () => {
   it('after what upstream has beyond the cursor', async () => {
-    const located = await locate(cursorAt(10), edgeOf(0, 60, 5), upstreamOf(40, 5));
+    const located = await locate(cursorAt(10), await edgeOf(0, 60, 5), upstreamOf(40, 5));
     expect(located).toMatchObject({ kind: 'advanced', offset: 40, sequence: 40, upstreamNext: 40 });
   });
 
@@ -63,15 +59,16 @@ describe('where a link goes on', () => {
     { start: 20, why: 'at the end of a batch' },
     { start: 22, why: 'inside a batch' },
   ])('also when retention here removed some of it, $why', async ({ start }) => {
-    const located = await locate(cursorAt(10), edgeOf(start, 60, 5), upstreamOf(40, 5));
+    const located = await locate(cursorAt(10), await edgeOf(start, 60, 5), upstreamOf(40, 5));
     expect(located).toMatchObject({ kind: 'advanced', offset: 40, sequence: 40 });
   });
 
   it('behind the last record that is the same, when what follows upstream is not ours any more', async () => {
     // Upstream went on with batches of another size under the same sequences: a restored data directory.
-    const edge = edgeOf(20, 60, 5);
+    const edge = await edgeOf(20, 60, 5);
     const ours = upstreamOf(40, 5);
-    const other = stored(40, 3);
+    const other = stored(140, 3);
+    patchBaseOffset(other, 40);
     patchProducer(other, PRODUCER, 0, 40);
     const upstream: UpstreamLog = {
       range: async () => ({ start: 0, end: 43 }),
@@ -109,7 +106,7 @@ describe('where a link goes on', () => {
 
     it('behind our records, however much was written behind them since', async () => {
       const upstream = grown(4_000, 5, 3_000);
-      const located = await locateFresh(edgeOf(0, 6_000, 5), upstream);
+      const located = await locateFresh(await edgeOf(0, 6_000, 5), upstream);
       expect(located).toMatchObject({ kind: 'advanced', offset: 4_000, sequence: 4_000, upstreamNext: 7_000 });
       expect(upstream.reads).toBeLessThan(50);
     });
@@ -123,13 +120,16 @@ describe('where a link goes on', () => {
         range: async () => ({ start: 0, end: 50 }),
         read: async (offset, maxBytes) => (offset >= 40 ? [run] : upstream.read(offset, maxBytes)),
       };
-      expect(await locateFresh(edgeOf(0, 43, 1), mixed)).toMatchObject({ kind: 'advanced', offset: 43 });
-      const cursor = await locate(cursorAt(10), edgeOf(0, 43, 1), mixed);
+      expect(await locateFresh(await edgeOf(0, 43, 1), mixed)).toMatchObject({ kind: 'advanced', offset: 43 });
+      const cursor = await locate(cursorAt(10), await edgeOf(0, 43, 1), mixed);
       expect(cursor).toMatchObject({ kind: 'diverged', offset: 43 });
     });
 
     it('at the beginning, when nothing upstream is ours', async () => {
-      expect(await locateFresh(edgeOf(0, 40, 5), grown(0, 5, 500))).toMatchObject({ kind: 'confirmed', offset: 0 });
+      expect(await locateFresh(await edgeOf(0, 40, 5), grown(0, 5, 500))).toMatchObject({
+        kind: 'confirmed',
+        offset: 0,
+      });
     });
   });
 });

@@ -4,11 +4,14 @@
  */
 import type { Server, Socket } from 'node:net';
 import { createServer } from 'node:net';
+import { gunzipSync } from 'node:zlib';
 import { FrameReader } from '../../src/client/frames.ts';
 import {
   addToSequence,
+  BATCH_HEADER_BYTES,
   baseOffsetOf,
   baseSequenceOf,
+  codecOf,
   lastOffsetDeltaOf,
   lastSequenceOf,
   nextOffsetOf,
@@ -25,6 +28,7 @@ import { metadata } from '../../src/wire/kafka/api/03-metadata.ts';
 import { apiVersions } from '../../src/wire/kafka/api/18-api-versions.ts';
 import { createTopics } from '../../src/wire/kafka/api/19-create-topics.ts';
 import { initProducerId } from '../../src/wire/kafka/api/22-init-producer-id.ts';
+import { describeConfigs } from '../../src/wire/kafka/api/32-describe-configs.ts';
 import { createPartitions } from '../../src/wire/kafka/api/37-create-partitions.ts';
 import { decodeRequest, encodeResponse, readRequestHeader } from '../../src/wire/kafka/message.ts';
 import type { Api, RequestOf, ResponseInput } from '../../src/wire/kafka/schema.ts';
@@ -38,7 +42,16 @@ const APIS: readonly Api[] = [
   createTopics,
   initProducerId,
   createPartitions,
+  describeConfigs,
 ];
+
+/** The tests compress with gzip only. */
+function cursorOf(batch: Buffer): RecordCursor {
+  return new RecordCursor(
+    batch,
+    codecOf(batch) === 'none' ? undefined : gunzipSync(batch.subarray(BATCH_HEADER_BYTES)),
+  );
+}
 
 interface ProducerEntry {
   epoch: number;
@@ -68,7 +81,7 @@ export class FakePartition {
   append(input: Uint8Array): { code: number; baseOffset: number } {
     const batch = Buffer.from(input);
     validateProducedBatch(batch);
-    new RecordCursor(batch).checkDense();
+    cursorOf(batch).checkDense();
     if (batch.length > this.maxMessageBytes) return { code: 10, baseOffset: -1 };
     const id = producerIdOf(batch);
     const first = baseSequenceOf(batch);
@@ -121,7 +134,7 @@ export class FakePartition {
   values(): string[] {
     const values: string[] = [];
     for (const batch of this.batches) {
-      const cursor = new RecordCursor(batch);
+      const cursor = cursorOf(batch);
       while (cursor.next()) values.push(String(cursor.value));
     }
     return values;
@@ -142,6 +155,8 @@ export class FakeKafka {
   clusterId = 'FakeCluster';
   /** Metadata requests answered so far. */
   metadataRequests = 0;
+  /** As without the permission to read them. */
+  hidesConfigs = false;
   port = 0;
   autoFaults: (() => Fault | null) | null = null;
   #server: Server;
@@ -250,6 +265,13 @@ export class FakeKafka {
           while (partitions.length < count) partitions.push(new FakePartition());
         }
         return { results: topics.map(({ name }) => ({ name, errorCode: 0 })) };
+      }
+      case describeConfigs: {
+        const { resourceName, resourceType } = (body as RequestOf<typeof describeConfigs>).resources[0]!;
+        const value = String(this.partition(resourceName).maxMessageBytes);
+        const row = { name: 'max.message.bytes', value, readOnly: false, isSensitive: false };
+        const errorCode = this.hidesConfigs ? 29 : 0;
+        return { results: [{ errorCode, resourceName, resourceType, configs: errorCode === 0 ? [row] : [] }] };
       }
       case listOffsets:
         return {

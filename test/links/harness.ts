@@ -8,7 +8,12 @@ import { Metrics } from '../../src/metrics.ts';
 import { MemoryDisk } from '../../src/store/memory.ts';
 import type { MetaOperation, MetaStore } from '../../src/store/meta.ts';
 import { GroupCommitMetaStore } from '../../src/store/meta-store.ts';
-import { encodeBatch } from '../../src/wire/batch/record-encoder.ts';
+import {
+  type BatchCompressor,
+  compressBatch,
+  encodeBatch,
+  type RecordInput,
+} from '../../src/wire/batch/record-encoder.ts';
 import { MemoryLog, type MemoryPartition } from '../kafka/memory-log.ts';
 
 export const DEFAULTS: LinkSettings = {
@@ -20,6 +25,11 @@ export const DEFAULTS: LinkSettings = {
   rename: '{broker}.{topic}',
   acks: 'all',
   replicas: 'async',
+  oversize: 'block',
+  'compression.type': 'stored',
+  filter: [],
+  where: [],
+  transform: 'none',
   partitioner: 'keep',
   'num.partitions': -1,
   'replication.factor': -1,
@@ -67,6 +77,11 @@ export class Edge {
     this.#settings = { ...DEFAULTS, ...settings };
   }
 
+  /** Takes effect with the next start. */
+  configure(settings: Partial<LinkSettings>): void {
+    this.#settings = { ...this.#settings, ...settings };
+  }
+
   async topic(name: string, partitions = 1): Promise<MemoryPartition[]> {
     const topic = await this.log.createTopic({ name, partitions, config: new Map() });
     return topic.partitions as MemoryPartition[];
@@ -84,7 +99,13 @@ export class Edge {
       headers: [],
       timestamp: 1_700_000_000_000 + hours + from + index,
     }));
-    partition.commit(encodeBatch(records, { now: 0 }));
+    this.store(partition, records);
+  }
+
+  /** One batch of these records, compressed or not. */
+  store(partition: MemoryPartition, records: readonly RecordInput[], codec: BatchCompressor | null = null): void {
+    const batch = encodeBatch(records, { now: 0 });
+    partition.commit(Buffer.from(codec === null ? batch : compressBatch(batch, codec)));
     partition.wake();
   }
 

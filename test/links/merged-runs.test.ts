@@ -29,7 +29,7 @@ const producers = () => new Set(upstream().batches.map((batch) => batch.readBigI
 function stored(baseOffset: number, valueBytes: number): Forwarded {
   const record = { key: null, value: Buffer.alloc(valueBytes), headers: [], timestamp: 1 };
   const batch = encodeBatch([record], { now: 0, baseOffset });
-  return { source: batch, batch, count: 1 };
+  return { batch, count: 1, first: baseOffset, next: baseOffset + 1, offsets: null };
 }
 
 describe('a run', () => {
@@ -51,13 +51,8 @@ describe('a run', () => {
     );
   });
 
-  it('holds neighbours only, and nothing that was encoded again', () => {
-    const full = stored(3, 4050);
-    expect(runLength([stored(0, 1), stored(1, 1), stored(3, 1)])).toEqual({ length: 2, open: false });
-    expect(runLength([stored(0, 1), stored(1, 1), { ...stored(2, 1), batch: full.batch }])).toEqual({
-      length: 2,
-      open: false,
-    });
+  it('ends before a batch that is not small', () => {
+    expect(runLength([stored(0, 1), stored(1, 1), stored(3, 5000)])).toEqual({ length: 2, open: false });
     expect(runLength([stored(0, 5000), stored(1, 1)])).toEqual({ length: 1, open: false });
   });
 });
