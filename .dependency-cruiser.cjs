@@ -15,6 +15,7 @@ const may = {
   mqtt: ['wire/bytes', 'wire/mqtt', 'wire/batch', 'log', 'store', 'security'],
   kafka: ['wire/bytes', 'wire/kafka', 'wire/batch', 'log', 'groups', 'transactions', 'security'],
   links: ['wire/bytes', 'wire/kafka', 'wire/batch', 'log', 'store', 'client'],
+  sources: ['log', 'store', 'wire/batch'],
   http: [],
   security: [],
 };

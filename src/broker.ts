@@ -23,6 +23,7 @@ import type { Logger } from './logger.ts';
 import { Metrics } from './metrics.ts';
 import { MqttEdge } from './mqtt/edge.ts';
 import { Security } from './security/security.ts';
+import { Sources } from './sources/sources.ts';
 import { metaKey } from './store/keys.ts';
 import { openLevelStore } from './store/leveldb.ts';
 import { type Machine, systemMachine } from './time/machine.ts';
@@ -56,6 +57,7 @@ export class Broker {
   #security: Security | null = null;
   #mqtt: MqttEdge | null = null;
   #links: Links | null = null;
+  #sources: Sources | null = null;
 
   constructor(config: Config, dependencies: BrokerDependencies) {
     this.#config = config;
@@ -241,6 +243,11 @@ export class Broker {
     await links.start();
     this.#started('links', () => links.stop());
 
+    const sources = new Sources(parts);
+    this.#sources = sources;
+    this.#started('sources', () => sources.stop());
+    await sources.update(this.#config.sources);
+
     const httpListeners = (['http', 'https'] as const).flatMap((name) => {
       const endpoint = listeners[name];
       if (endpoint === null) return [];
@@ -297,6 +304,7 @@ export class Broker {
     // After the topics, which may have settings of their own.
     await this.#mqtt?.setRoutes(routeRules(this.#config));
     await this.#links?.update(this.#config.links);
+    await this.#sources?.update(this.#config.sources);
     for (const change of changes.restart) logger.warn(change, 'this setting changes only with a restart');
     logger.info({ changed: changes.changed.map((change) => change.path) }, 'configuration read again');
     return changes;

@@ -82,6 +82,18 @@ export const TOPIC_NAME_MAX_CHARS = 249;
 /** Producers remembered per partition for idempotence (KIP-98); the longest idle one gives way. */
 export const PRODUCERS_PER_PARTITION_MAX = 1_000;
 
+// Sources
+/** Files that one source holds open; the others wait for their turn. */
+export const SOURCE_FILES_MAX = 128;
+/** Files that one source looks at; what its patterns match beyond that is not read. */
+export const SOURCE_MATCHES_MAX = 4_096;
+/** Positions that one source remembers; above it those of files that are gone are forgotten. */
+export const SOURCE_POSITIONS_MAX = 4_096;
+/** A record of a file, whatever the setting: with the line behind it in memory twice. */
+export const SOURCE_RECORD_MAX_BYTES = 1 * MiB;
+/** What a source reads at once, at least. */
+export const SOURCE_READ_BYTES = 128 * KiB;
+
 // Groups
 export const GROUPS_MAX = 1_000;
 export const GROUP_MEMBERS_MAX = 200;
@@ -103,5 +115,7 @@ assert(
   'KAFKA_REQUEST_MAX_BYTES <= KAFKA_PARTIAL_REQUESTS_MAX_BYTES',
 );
 assert(KAFKA_RESPONSE_MAX_BYTES <= KAFKA_OUTPUT_MAX_BYTES, 'KAFKA_RESPONSE_MAX_BYTES <= KAFKA_OUTPUT_MAX_BYTES');
+assert(SOURCE_RECORD_MAX_BYTES <= BATCH_MAX_BYTES, 'SOURCE_RECORD_MAX_BYTES <= BATCH_MAX_BYTES');
+assert(SOURCE_FILES_MAX <= SOURCE_POSITIONS_MAX, 'SOURCE_FILES_MAX <= SOURCE_POSITIONS_MAX');
 assert(MQTT_PACKET_MAX_BYTES <= BATCH_MAX_BYTES, 'MQTT_PACKET_MAX_BYTES <= BATCH_MAX_BYTES');
 assert(COMMIT_MAX_BYTES <= APPEND_QUEUE_MAX_BYTES, 'COMMIT_MAX_BYTES <= APPEND_QUEUE_MAX_BYTES');

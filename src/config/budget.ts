@@ -13,6 +13,7 @@ import {
   MQTT_CATCH_UP_READERS_MAX,
   MQTT_RETAINED_MAX_BYTES,
   MQTT_WILLS_MAX_BYTES,
+  SOURCE_READ_BYTES,
   TAIL_CACHE_MAX_BYTES,
 } from '../limits.ts';
 import type { Config } from './config.ts';
@@ -34,7 +35,9 @@ export interface BudgetLine {
   readonly bytes: number;
 }
 
-export function memoryBudget({ settings, links }: Pick<Config, 'settings' | 'links'>): BudgetLine[] {
+type Budgeted = Pick<Config, 'settings' | 'links' | 'sources'>;
+
+export function memoryBudget({ settings, links, sources }: Budgeted): BudgetLine[] {
   const lines: BudgetLine[] = [
     { what: 'the process itself', bytes: PROCESS_BYTES },
     {
@@ -54,11 +57,16 @@ export function memoryBudget({ settings, links }: Pick<Config, 'settings' | 'lin
     const inFlight = link['max.in.flight.requests.per.connection'] + LINK_READ_AHEAD;
     lines.push({ what: `link ${link.name}`, bytes: inFlight * link['max.request.size'] });
   }
+  for (const source of sources.values()) {
+    // What is read, and the batches made of it: a record with the line behind it, each once more with its headers.
+    const buffer = Math.max(SOURCE_READ_BYTES, 2 * source['record.max.bytes']);
+    lines.push({ what: `source ${source.name}`, bytes: 2 * buffer });
+  }
   return lines;
 }
 
 /** null when it fits. */
-export function budgetProblem(config: Pick<Config, 'settings' | 'links'>): string | null {
+export function budgetProblem(config: Budgeted): string | null {
   const lines = memoryBudget(config);
   const sum = lines.reduce((total, { bytes }) => total + bytes, 0);
   const budget = config.settings['memory.budget'];

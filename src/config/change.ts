@@ -2,7 +2,7 @@
 import { formatAddress } from './address.ts';
 import { type Config, LISTENER_NAMES } from './config.ts';
 import type { Row } from './rows.ts';
-import { LINK_FIELDS, TOPIC_FIELDS } from './sections.ts';
+import { LINK_FIELDS, SOURCE_FIELDS, TOPIC_FIELDS } from './sections.ts';
 import { SETTINGS } from './settings.ts';
 
 export interface Change {
@@ -57,6 +57,13 @@ export function compareConfig(before: Config, after: Config): Changes {
       const [from, to] = [old, now].map((link) => (link as unknown as Record<string, unknown>)[row.name]);
       compare(`links.${name}.${row.name}`, from, to, row.runtime, row.kind === 'secret');
     }
+  }
+  for (const name of new Set([...before.sources.keys(), ...after.sources.keys()])) {
+    const [old, now] = [before.sources.get(name), after.sources.get(name)];
+    compare(`sources.${name}`, old === undefined ? null : 'declared', now === undefined ? null : 'declared', true);
+    if (old === undefined || now === undefined) continue;
+    for (const { name: field, runtime } of SOURCE_FIELDS)
+      compare(`sources.${name}.${field}`, old[field], now[field], runtime);
   }
   return { changed, restart };
 }

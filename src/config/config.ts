@@ -1,6 +1,6 @@
 /** What the rest of the broker sees of the configuration: one frozen object, complete, every value checked. */
 import { HeadwaterError } from '../errors.ts';
-import type { LinkFields, RouteFields } from './sections.ts';
+import type { LinkFields, RouteFields, SourceFields } from './sections.ts';
 import type { Settings } from './settings.ts';
 
 export interface Endpoint {
@@ -30,6 +30,8 @@ export type RouteSection = RouteFields;
 
 export type LinkSection = LinkFields & { readonly name: string };
 
+export type SourceSection = SourceFields & { readonly name: string };
+
 export interface Config {
   /** The file it came from, absolute; null without one. */
   readonly file: string | null;
@@ -43,6 +45,7 @@ export interface Config {
   readonly topics: ReadonlyMap<string, TopicSection>;
   readonly routes: readonly RouteSection[];
   readonly links: ReadonlyMap<string, LinkSection>;
+  readonly sources: ReadonlyMap<string, SourceSection>;
 }
 
 /** One mistake: where it is, and in words what is wrong and what is allowed. */

@@ -4,11 +4,18 @@
  */
 import { readFile } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
-import { type Config, ConfigError, type LinkSection, type Problem, type TopicSection } from './config.ts';
+import {
+  type Config,
+  ConfigError,
+  type LinkSection,
+  type Problem,
+  type SourceSection,
+  type TopicSection,
+} from './config.ts';
 import { type LocatedMap, parseDocument } from './document.ts';
 import { type Draft, emptyDraft, readDraft } from './read.ts';
 import { parseRow, type Row } from './rows.ts';
-import { LINK_FIELDS } from './sections.ts';
+import { LINK_FIELDS, SOURCE_FIELDS } from './sections.ts';
 import { SETTINGS, type Settings, TOPIC_DEFAULTS } from './settings.ts';
 import { suggest } from './suggest.ts';
 import { checkRelations } from './validate.ts';
@@ -109,12 +116,17 @@ function overrideFromEnvironment(draft: Draft, { env = {}, warn }: ConfigSources
   for (const row of SETTINGS as readonly Row[]) {
     take(row, environmentName(row.name), row.name, (value) => draft.settings.set(row.name, value));
   }
-  for (const [link, fields] of draft.links) {
-    for (const row of LINK_FIELDS as readonly Row[]) {
-      const path = `links.${link}.${row.name}`;
-      take(row, environmentName(path), path, (value) => {
-        fields[row.name] = value;
-      });
+  for (const [section, rows] of [
+    ['links', LINK_FIELDS],
+    ['sources', SOURCE_FIELDS],
+  ] as const) {
+    for (const [name, fields] of draft[section]) {
+      for (const row of rows as readonly Row[]) {
+        const path = `${section}.${name}.${row.name}`;
+        take(row, environmentName(path), path, (value) => {
+          fields[row.name] = value;
+        });
+      }
     }
   }
   for (const section of ['listeners', 'advertised'] as const) {
@@ -178,6 +190,9 @@ function assemble(draft: Draft, file: string | null, hostname: string): Config {
   const links = new Map<string, LinkSection>();
   for (const [name, fields] of draft.links)
     links.set(name, Object.freeze({ ...fields, name }) as unknown as LinkSection);
+  const sources = new Map<string, SourceSection>();
+  for (const [name, fields] of draft.sources)
+    sources.set(name, Object.freeze({ ...fields, name }) as unknown as SourceSection);
   const topics = new Map<string, TopicSection>();
   for (const [name, topic] of draft.topics) topics.set(name, Object.freeze(topic));
   return Object.freeze({
@@ -189,6 +204,7 @@ function assemble(draft: Draft, file: string | null, hostname: string): Config {
     topics,
     routes: Object.freeze(draft.routes.map((route) => Object.freeze(route))),
     links,
+    sources,
   });
 }
 

@@ -4,7 +4,7 @@ import { formatAddress, parseAddress } from './address.ts';
 import { type Endpoint, LISTENER_NAMES, type ListenerName, type Problem, type TopicSection } from './config.ts';
 import { type Located, type LocatedEntry, type LocatedMap, plainValue } from './document.ts';
 import { parseRow, type Row, type Value } from './rows.ts';
-import { LINK_FIELDS, ROUTE_FIELDS, type RouteFields, TOPIC_FIELDS } from './sections.ts';
+import { LINK_FIELDS, ROUTE_FIELDS, type RouteFields, SOURCE_FIELDS, TOPIC_FIELDS } from './sections.ts';
 import { SETTINGS } from './settings.ts';
 import { suggest } from './suggest.ts';
 
@@ -24,6 +24,7 @@ export interface Draft {
   readonly topics: Map<string, TopicSection>;
   readonly routes: RouteFields[];
   readonly links: Map<string, Fields>;
+  readonly sources: Map<string, Fields>;
   /** Path -> place, for messages about relations. */
   readonly places: Map<string, Place>;
   setListener(section: ListenerSection, name: string, raw: unknown, place: Place, problems: Problem[]): void;
@@ -39,6 +40,7 @@ export function emptyDraft(): Draft {
     topics: new Map(),
     routes: [],
     links: new Map(),
+    sources: new Map(),
     places: new Map(),
     setListener(section, name, raw, place, problems) {
       const path = `${section === 'listeners' ? 'listeners' : 'advertised.listeners'}.${name}`;
@@ -73,7 +75,7 @@ export function emptyDraft(): Draft {
   };
 }
 
-const SECTIONS = ['listeners', 'advertised.listeners', 'topics', 'routes', 'links'];
+const SECTIONS = ['listeners', 'advertised.listeners', 'topics', 'routes', 'links', 'sources'];
 
 /** What people from other brokers write, and its name here. */
 const ELSEWHERE: Readonly<Record<string, string>> = {
@@ -116,13 +118,14 @@ export function readDraft(root: LocatedMap, source: string, problems: Problem[])
       for (const entry of entriesOf(key, value, source, problems)) readTopic(entry, draft, source, problems);
     } else if (key === 'routes') {
       readRoutes(value, draft, source, problems);
-    } else if (key === 'links') {
+    } else if (key === 'links' || key === 'sources') {
+      const fields = key === 'links' ? LINK_FIELDS : SOURCE_FIELDS;
       for (const entry of entriesOf(key, value, source, problems)) {
-        const path = `links.${entry.key}`;
+        const path = `${key}.${entry.key}`;
         if (!/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/.test(entry.key)) {
-          report(path, entry.line, 'a link is named with 1 to 64 letters, digits, ".", "_" and "-"');
+          report(path, entry.line, `a ${key.slice(0, -1)} is named with 1 to 64 letters, digits, ".", "_" and "-"`);
         }
-        draft.links.set(entry.key, readFields(LINK_FIELDS, path, entry.value, entry.line, draft, source, problems));
+        draft[key].set(entry.key, readFields(fields, path, entry.value, entry.line, draft, source, problems));
       }
     } else {
       report(key, line, unknownKey(key, [...rows.keys(), ...SECTIONS]));

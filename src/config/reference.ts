@@ -2,7 +2,7 @@
 import { TOPIC_SETTINGS, type TopicSettingRow } from '../log/topic-config.ts';
 import { environmentName } from './load.ts';
 import { allowedWords, type Row } from './rows.ts';
-import { LINK_FIELDS, ROUTE_FIELDS, TOPIC_FIELDS } from './sections.ts';
+import { LINK_FIELDS, ROUTE_FIELDS, SOURCE_FIELDS, TOPIC_FIELDS } from './sections.ts';
 import { SETTINGS } from './settings.ts';
 
 const MAX = Number.MAX_SAFE_INTEGER;
@@ -131,6 +131,12 @@ export function settingsReference(): string {
     'A map of link name to these fields. `headwater links` shows their state.',
     '',
     ...table(LINK_FIELDS),
+    '',
+    '## sources',
+    '',
+    'A map of source name to these fields: what is read from this machine and stored. See [sources.md](sources.md).',
+    '',
+    ...table(SOURCE_FIELDS),
     '',
   ].join('\n');
 }

@@ -1,4 +1,5 @@
-/** The fields of the sections `topics`, `routes` and `links`, as rows. */
+/** The fields of the sections `topics`, `routes`, `links` and `sources`, as rows. */
+import { SOURCE_RECORD_MAX_BYTES } from '../limits.ts';
 import type { Row, Values } from './rows.ts';
 
 const MAX = Number.MAX_SAFE_INTEGER;
@@ -361,6 +362,122 @@ export const LINK_FIELDS = [
   },
 ] as const satisfies readonly Row[];
 
+export const SOURCE_FIELDS = [
+  {
+    name: 'type',
+    kind: 'choice',
+    choices: ['tail'],
+    default: 'tail',
+    runtime: true,
+    doc: '`tail`: follows text files as they grow, across rotation ([sources.md](sources.md)).',
+  },
+  {
+    name: 'paths',
+    kind: 'list',
+    default: [],
+    required: true,
+    runtime: true,
+    doc: 'The files: absolute paths, with `*` and `?` in any part of them.',
+  },
+  {
+    name: 'topic',
+    kind: 'string',
+    default: null,
+    required: true,
+    runtime: true,
+    doc: 'The topic that stores the records.',
+  },
+  {
+    name: 'key',
+    kind: 'string',
+    default: null,
+    runtime: true,
+    doc: 'The record key, a template of `{path}`, `{file}` (its last part), `{source}` and `{1}` to `{9}` (groups of `key.pattern`). Records with the same key stay in order. Without it, and where `key.pattern` does not match, no key; all such records of a file are in one partition, in order.',
+  },
+  {
+    name: 'key.pattern',
+    kind: 'string',
+    default: null,
+    runtime: true,
+    doc: 'A regular expression (JavaScript) whose groups `key` may use; it sees the first 4,096 bytes of the record.',
+  },
+  {
+    name: 'headers',
+    kind: 'list',
+    choices: ['path', 'file', 'source', 'position'],
+    default: ['path'],
+    runtime: true,
+    doc: 'What each record carries as headers: where its file was found, the last part of that, the name of the source, where in the file it begins.',
+  },
+  {
+    name: 'acks',
+    kind: 'choice',
+    choices: ['1', 'all'],
+    default: '1',
+    runtime: true,
+    doc: 'When the position moves on: 1 when the records are stored and synced here, all when every in-sync replica has them.',
+  },
+  {
+    name: 'start.at',
+    kind: 'choice',
+    choices: ['beginning', 'end'],
+    default: 'beginning',
+    runtime: true,
+    doc: 'Where to begin in the files that are there when the source looks for the first time. Later ones are read from their beginning.',
+  },
+  {
+    name: 'record.max.bytes',
+    kind: 'bytes',
+    min: 64,
+    max: SOURCE_RECORD_MAX_BYTES,
+    default: 64 * 1024,
+    runtime: true,
+    doc: 'A longer line (or multi-line record) is cut into several records. At most 8KiB less than the `max.message.bytes` of the topic. Larger: more memory, about four times as much a source.',
+  },
+  {
+    name: 'multiline.start',
+    kind: 'string',
+    default: null,
+    runtime: true,
+    doc: 'A regular expression (JavaScript): a line that matches begins a record, lines that do not belong to the record before them. It sees the first 1,024 bytes of a line. Without it, every line is a record.',
+  },
+  {
+    name: 'multiline.timeout.ms',
+    kind: 'ms',
+    min: 10,
+    max: 3_600_000,
+    default: 2_000,
+    runtime: true,
+    doc: 'A multi-line record is complete when nothing followed for this long.',
+  },
+  {
+    name: 'poll.interval.ms',
+    kind: 'ms',
+    min: 10,
+    max: 3_600_000,
+    default: 500,
+    runtime: true,
+    doc: 'How often to look for new lines and files while there are none. Shorter: fresher records, more work.',
+  },
+  {
+    name: 'rotate.wait.ms',
+    kind: 'ms',
+    min: 0,
+    max: 3_600_000,
+    default: 5_000,
+    runtime: true,
+    doc: 'A file that lost its name is given up when nothing came for this long: its writer may still have it open. A last line without a line ending is a record then.',
+  },
+  {
+    name: 'paused',
+    kind: 'boolean',
+    default: false,
+    runtime: true,
+    doc: 'Reads nothing until this is `false` again.',
+  },
+] as const satisfies readonly Row[];
+
 export type TopicFields = Values<typeof TOPIC_FIELDS>;
 export type RouteFields = Values<typeof ROUTE_FIELDS>;
+export type SourceFields = Values<typeof SOURCE_FIELDS>;
 export type LinkFields = Values<typeof LINK_FIELDS>;

@@ -2,7 +2,7 @@
 import { TOPIC_NAME_MAX_CHARS } from '../limits.ts';
 import { formatAddress, isLoopback, parseAddress } from './address.ts';
 import { budgetProblem } from './budget.ts';
-import { type Config, LISTENER_NAMES, type LinkSection, type Problem } from './config.ts';
+import { type Config, LISTENER_NAMES, type LinkSection, type Problem, type SourceSection } from './config.ts';
 import type { Place } from './read.ts';
 
 type Report = (path: string, message: string) => void;
@@ -26,6 +26,7 @@ export function checkRelations(
   }
   checkRoutes(config, report);
   for (const link of config.links.values()) checkLink(link, report);
+  for (const one of config.sources.values()) checkSource(one, report);
   const budget = budgetProblem(config);
   if (budget !== null) report('memory.budget', budget);
 }
@@ -201,5 +202,37 @@ function checkLink(link: LinkSection, report: Report): void {
   for (const window of link.windows) {
     if (!/^\S+(\s+\S+){4}$/.test(window))
       report(at('windows'), `"${window}" is not five cron fields: minute hour day month weekday`);
+  }
+}
+
+/** Why a regular expression cannot be used; null when it can. */
+function patternProblem(pattern: string): string | null {
+  try {
+    new RegExp(pattern);
+    return null;
+  } catch (error) {
+    return (error as Error).message;
+  }
+}
+
+function checkSource(source: SourceSection, report: Report): void {
+  const at = (field: string) => `sources.${source.name}.${field}`;
+  if (typeof source.topic !== 'string') return; // reported as missing already
+  const topicProblem = topicNameProblem(source.topic);
+  if (topicProblem !== null) report(at('topic'), topicProblem);
+  if (source.paths.length === 0) report(at('paths'), 'is empty: the source would have nothing to read');
+  for (const path of source.paths) {
+    if (!path.startsWith('/')) report(at('paths'), `"${path}" is not an absolute path`);
+    else if (/[[\]{}]|\*\*/.test(path)) report(at('paths'), `"${path}": only "*" and "?" stand for other characters`);
+  }
+  for (const field of ['key.pattern', 'multiline.start'] as const) {
+    const problem = source[field] === null ? null : patternProblem(source[field]);
+    if (problem !== null) report(at(field), problem);
+  }
+  const groups = source['key.pattern'] === null ? [] : ['1', '2', '3', '4', '5', '6', '7', '8', '9'];
+  const keyProblem = source.key === null ? null : templateProblem(source.key, ['path', 'file', 'source', ...groups]);
+  if (keyProblem !== null) report(at('key'), keyProblem);
+  if (source['key.pattern'] !== null && source.key === null) {
+    report(at('key.pattern'), 'is used by key only, and there is none; for example key: "{1}"');
   }
 }

@@ -8,11 +8,12 @@
 
 export const META_DATABASE = 'meta';
 
-/** Writers: catalog, compaction, partition, slice, producer, producer id, epoch and ledger: log; group and transaction: groups; session and retained: mqtt; link: links; boot: broker and time, a key each. */
+/** Writers: catalog, compaction, partition, slice, producer, producer id, epoch and ledger: log; group and transaction: groups; session and retained: mqtt; link: links; source: sources; boot: broker and time, a key each. */
 export const META_PREFIX = {
   boot: 0x62, // b
   catalog: 0x63, // c
   epoch: 0x65, // e
+  source: 0x66, // f
   group: 0x67, // g
   slice: 0x69, // i
   compaction: 0x6b, // k

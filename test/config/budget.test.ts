@@ -16,6 +16,9 @@ describe('the memory budget', () => {
     const less = await sumOf('');
     expect((await sumOf('mqtt.max.connections: 2024')) - less).toBe(8 * MiB);
     expect((await sumOf('max.connections: 228')) - less).toBe(MiB);
+    const source = (more: string) => sumOf(`sources: { a: { paths: /a, topic: t${more} } }`);
+    expect((await source('')) - less).toBe(MiB / 4);
+    expect((await source(', record.max.bytes: 1MiB')) - less).toBe(4 * MiB);
   });
 
   it('refuses what could not fit, and shows the sum', async () => {

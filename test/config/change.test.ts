@@ -27,6 +27,15 @@ describe('a reload', () => {
     ]);
   });
 
+  it('takes over sources as they are now', async () => {
+    const before = await load('sources: { a: { paths: /l/a, topic: t }, b: { paths: /l/b, topic: t } }\n');
+    const after = await load('sources: { a: { paths: [/l/a, /l/c], topic: t }, c: { paths: /l/b, topic: t } }\n');
+    const { changed, restart } = compareConfig(before, after);
+    expect(changed.map(({ path }) => path)).toEqual(['sources.a.paths', 'sources.b', 'sources.c']);
+    expect(restart).toEqual([]);
+    expect([...effectiveConfig(before, after).sources.keys()]).toEqual(['a', 'c']);
+  });
+
   it('changes nothing when nothing changed', async () => {
     const text = `routes: [{ mqtt: a, topic: b }]\n${LINK('')}`;
     expect(compareConfig(await load(text), await load(text))).toEqual({ changed: [], restart: [] });

@@ -275,6 +275,36 @@ describe('a mistake names line, key, value and what is allowed', () => {
       'links: { up: { type: kafka, bootstrap.servers: "h:1", topics: "a,b", rename: all } }',
       'f:1: links.up.rename: "all" gives several topics the same name; it needs {topic}',
     ],
+    [
+      'a source without its topic',
+      'sources: { a: { paths: /x } }',
+      'f:1: sources.a.topic: is missing: The topic that stores the records.',
+    ],
+    [
+      'a relative path to tail',
+      'sources: { a: { paths: log/x, topic: t } }',
+      'f:1: sources.a.paths: "log/x" is not an absolute path',
+    ],
+    [
+      'a pattern of paths that is not ours',
+      'sources: { a: { paths: "/x/**", topic: t } }',
+      'f:1: sources.a.paths: "/x/**": only "*" and "?" stand for other characters',
+    ],
+    [
+      'a regular expression that is none',
+      'sources: { a: { paths: /x, topic: t, multiline.start: "(" } }',
+      'f:1: sources.a.multiline.start: Invalid regular expression',
+    ],
+    [
+      'a key from a pattern that is not there',
+      'sources: { a: { paths: /x, topic: t, key: "{1}" } }',
+      'f:1: sources.a.key: "{1}" is not a template of {path}, {file}, {source} and text',
+    ],
+    [
+      'a record longer than the bound',
+      'sources: { a: { paths: /x, topic: t, record.max.bytes: 2MiB } }',
+      'f:1: sources.a.record.max.bytes: "2MiB" is not a whole number from 64 to 1048576',
+    ],
     ['text that is not YAML', 'a: [1', 'f:1: not valid YAML'],
     ['a list for a file', '- a\n- b', 'f:1: the file must hold settings, one `name: value` a line'],
   ];
