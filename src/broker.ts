@@ -22,6 +22,7 @@ import { openLog } from './log/log.ts';
 import type { Logger } from './logger.ts';
 import { Metrics } from './metrics.ts';
 import { MqttEdge } from './mqtt/edge.ts';
+import { Quotas } from './quotas/quotas.ts';
 import { Security } from './security/security.ts';
 import { Sources } from './sources/sources.ts';
 import { metaKey } from './store/keys.ts';
@@ -162,6 +163,7 @@ export class Broker {
     await transactions.start();
     this.#started('transactions', () => transactions.stop());
 
+    const quotas = await Quotas.open(log.meta, env.clock);
     const identity = {
       nodeId: settings['node.id'],
       clusterId: await this.#clusterId(log),
@@ -192,7 +194,7 @@ export class Broker {
         maxConnections: settings['max.connections'],
         maxIdleMs: settings['connections.max.idle.ms'],
       },
-      { ...parts, transactionGate: transactions, groups, transactions, access: security, users: security },
+      { ...parts, transactionGate: transactions, groups, transactions, access: security, users: security, quotas },
     );
     this.#bound(await kafka.start());
     this.#started('kafka', () => kafka.stop());

@@ -64,6 +64,11 @@ export const KAFKA_PIPELINED_REQUESTS_MAX = 64;
 /** Users of users.file beyond which Kafka's tools add none; `headwater users` may, and so may an editor. */
 export const USERS_OVER_KAFKA_MAX = 1_000;
 
+/** Client quotas that are kept. */
+export const QUOTAS_MAX = 1_000;
+/** Users and client ids whose use of a quota is remembered (about 300 bytes each); all are forgotten when it is full. */
+export const QUOTA_CLIENTS_MAX = 4_000;
+
 // The log
 /** Appends that wait for the next synced write, all partitions together; above it the edges stop reading sockets. */
 export const APPEND_QUEUE_MAX_BYTES = 4 * MiB;

@@ -6,7 +6,6 @@
 import type { Socket } from 'node:net';
 import { asHeadwaterError } from '../errors.ts';
 import {
-  APPEND_QUEUE_MAX_BYTES,
   KAFKA_PARTIAL_REQUESTS_MAX_BYTES,
   KAFKA_PIPELINED_REQUESTS_MAX,
   KAFKA_REQUEST_MAX_BYTES,
@@ -20,19 +19,13 @@ import { decodeRequest, encodeResponse, isSupported, readRequestHeader } from '.
 import { parseVersions } from '../wire/kafka/schema.ts';
 import type { KafkaContext } from './context.ts';
 import { Framer } from './framer.ts';
+import { Gate } from './gate.ts';
 import { type ClientConnection, type Handler, type HandlerTable, NO_RESPONSE } from './handler.ts';
+import { Output, type SharedBytes } from './output.ts';
 import type { SaslSession } from './sasl.ts';
 
 /** Who has not authenticated yet has nothing large to say. */
 const UNAUTHENTICATED_REQUEST_MAX_BYTES = 64 * 1024;
-
-/** Counted over all connections of an edge. */
-export interface SharedBytes {
-  /** Received, not a whole request yet. */
-  partial: number;
-  /** Answers not yet taken by the sockets. */
-  output: number;
-}
 
 export interface ConnectionOptions {
   readonly id: number;
@@ -71,17 +64,16 @@ export class Connection implements ClientConnection {
   readonly #shared: SharedBytes;
   readonly #onClosed: (connection: Connection) => void;
   readonly #framer: Framer;
+  readonly #output: Output;
+  readonly #gate: Gate;
   readonly #secure: boolean;
   #certificate: string | null = null;
   readonly #pending: Pending[] = [];
   readonly #closeTasks = new Set<() => void>();
   #partial = 0;
-  #output = 0;
   /** A request that is not pipelined is in flight. */
   #exclusive = false;
-  #waitsForLog = false;
   #pumping = false;
-  #corked = false;
   #inputEnded = false;
   /** A request that must run alone and waits for the answers before it. */
   #afterPending: (() => void) | null = null;
@@ -98,6 +90,8 @@ export class Connection implements ClientConnection {
     this.#context = options.context;
     this.#handlers = options.handlers;
     this.#shared = options.shared;
+    this.#output = new Output(options.socket, options.shared, options.context.metrics.bytesOut);
+    this.#gate = new Gate(options.context.env.clock, options.context.log, () => this.#pump());
     this.#onClosed = options.onClosed;
     this.remoteAddress = (options.socket.remoteAddress ?? '').replace(/^::ffff:/, '');
     this.lastActivity = this.#context.env.clock.monotonic();
@@ -141,6 +135,15 @@ export class Connection implements ClientConnection {
 
   get inFlight(): number {
     return this.#pending.length;
+  }
+
+  throttle(ms: number): void {
+    this.#gate.hold(ms);
+  }
+
+  /** A quota holds it: that nothing comes from its client is our doing. */
+  get throttled(): boolean {
+    return this.#gate.held;
   }
 
   onClose(task: () => void): () => void {
@@ -201,8 +204,8 @@ export class Connection implements ClientConnection {
     if (this.#state === 'closed') return;
     this.#dropInput();
     this.#state = 'closed';
-    this.#shared.output -= this.#output;
-    this.#output = 0;
+    this.#output.closed();
+    this.#gate.close();
     this.#runCloseTasks();
     this.#onClosed(this);
   }
@@ -261,18 +264,7 @@ export class Connection implements ClientConnection {
   #mayStart(size: number): boolean {
     if (this.#exclusive || this.#pending.length >= KAFKA_PIPELINED_REQUESTS_MAX) return false;
     if (this.#socket.writableLength > SOCKET_OUTPUT_HIGH_WATER_BYTES) return false;
-    const { log } = this.#context;
-    if (log.queuedBytes > 0 && log.queuedBytes + size > APPEND_QUEUE_MAX_BYTES) {
-      if (!this.#waitsForLog) {
-        this.#waitsForLog = true;
-        log.whenDrained(() => {
-          this.#waitsForLog = false;
-          this.#pump();
-        });
-      }
-      return false;
-    }
-    return true;
+    return this.#gate.admits(size);
   }
 
   #start(frame: Buffer): void {
@@ -395,7 +387,7 @@ export class Connection implements ClientConnection {
     for (const { answered, chunks } of this.#pending) {
       if (!answered) break;
       sent++;
-      if (chunks !== null) this.#send(chunks);
+      if (chunks !== null) this.#output.send(chunks);
     }
     if (sent > 0) this.#pending.splice(0, sent);
     if (this.#pending.length > 0) return;
@@ -407,31 +399,5 @@ export class Connection implements ClientConnection {
     } else if (this.#state === 'ending') this.#finish();
     if (this.#pumping) return;
     this.#pump();
-  }
-
-  #send(chunks: readonly Uint8Array[]): void {
-    const socket = this.#socket;
-    if (this.#state === 'closed' || !socket.writable) return;
-    if (!this.#corked) {
-      this.#corked = true;
-      socket.cork();
-      // Answers that become ready in one turn (a group commit) leave in one system call.
-      process.nextTick(() => {
-        this.#corked = false;
-        socket.uncork();
-      });
-    }
-    let bytes = 0;
-    for (const chunk of chunks) bytes += chunk.length;
-    this.#output += bytes;
-    this.#shared.output += bytes;
-    this.#context.metrics.bytesOut.value += bytes;
-    const last = chunks.length - 1;
-    for (let i = 0; i < last; i++) socket.write(chunks[i]!);
-    socket.write(chunks[last]!, () => {
-      if (this.#state === 'closed') return;
-      this.#output -= bytes;
-      this.#shared.output -= bytes;
-    });
   }
 }

@@ -3,6 +3,7 @@ import type { Env } from '../env.ts';
 import type { GroupCoordinator } from '../groups/coordinator.ts';
 import type { Log, Partition } from '../log/types.ts';
 import type { Logger } from '../logger.ts';
+import type { Quotas } from '../quotas/quotas.ts';
 import type { KafkaOperation, KafkaResource } from '../security/acl.ts';
 import type { User } from '../security/users.ts';
 import type { TransactionCoordinator } from '../transactions/coordinator.ts';
@@ -63,6 +64,8 @@ export interface UserStore {
 }
 
 export interface KafkaContext {
+  /** null: nobody has a quota. */
+  readonly quotas: Quotas | null;
   /** null: this broker has no users. */
   readonly users: UserStore | null;
   /** null: everybody may do everything. */

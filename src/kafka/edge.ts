@@ -6,12 +6,14 @@ import { KAFKA_CONNECTIONS_MAX } from '../limits.ts';
 import type { Log } from '../log/types.ts';
 import type { Logger } from '../logger.ts';
 import type { Metrics } from '../metrics.ts';
+import type { Quotas } from '../quotas/quotas.ts';
 import type { TransactionCoordinator } from '../transactions/coordinator.ts';
-import { Connection, type SharedBytes } from './connection.ts';
+import { Connection } from './connection.ts';
 import type { Access, BrokerIdentity, KafkaContext, KafkaSettings, TransactionGate, UserStore } from './context.ts';
 import type { HandlerTable } from './handler.ts';
 import { createHandlers } from './handlers.ts';
 import { edgeMetrics } from './metrics.ts';
+import type { SharedBytes } from './output.ts';
 import { SaslSession, type SaslSource } from './sasl.ts';
 
 export interface KafkaListenerOptions {
@@ -46,6 +48,7 @@ export interface KafkaEdgeDependencies {
   /** Access rules; null or absent: everybody may do everything. */
   readonly access?: Access | null;
   readonly users?: UserStore | null;
+  readonly quotas?: Quotas | null;
   readonly transactionGate: TransactionGate;
   readonly groups: GroupCoordinator;
   readonly transactions: TransactionCoordinator;
@@ -85,6 +88,7 @@ export class KafkaEdge {
       ...parts,
       access: dependencies.access ?? null,
       users: dependencies.users ?? null,
+      quotas: dependencies.quotas ?? null,
       identity: options.identity,
       settings: options.settings,
       metrics: edgeMetrics(
@@ -184,8 +188,8 @@ export class KafkaEdge {
     const maxIdleMs = this.#options.maxIdleMs ?? 600_000;
     for (const connection of this.#connections) {
       const known = connection.admitted;
-      if (connection.inFlight > 0 || now - connection.lastActivity < (known ? maxIdleMs : AUTHENTICATION_MAX_MS))
-        continue;
+      if (connection.inFlight > 0 || connection.throttled) continue;
+      if (now - connection.lastActivity < (known ? maxIdleMs : AUTHENTICATION_MAX_MS)) continue;
       this.#context.metrics.closed(known ? 'idle' : 'not authenticated in time').value += 1;
       connection.destroy();
     }

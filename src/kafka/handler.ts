@@ -28,6 +28,8 @@ export interface ClientConnection {
   readonly closed: boolean;
   /** Runs `task` when the connection is closed, unless the returned function is called before. */
   onClose(task: () => void): () => void;
+  /** Reads nothing more from this client for `ms` milliseconds: a quota (KIP-219). What it sent before is answered. */
+  throttle(ms: number): void;
   /** Closes after the answers to earlier requests were sent. `reason` goes to the log and is counted. */
   close(reason: string): void;
 }

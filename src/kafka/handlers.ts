@@ -1,5 +1,6 @@
 /** Every API this broker serves: the one place where handlers are registered. */
 
+import { withConsumerQuota, withProducerQuota } from './client-quotas.ts';
 import { groupHandlers } from './group-handlers.ts';
 import { produceHandler } from './handle/00-produce.ts';
 import { fetchHandler } from './handle/01-fetch.ts';
@@ -34,8 +35,8 @@ import { HandlerTable } from './handler.ts';
 
 export function createHandlers(): HandlerTable {
   const table: HandlerTable = new HandlerTable([
-    produceHandler,
-    fetchHandler,
+    withProducerQuota(produceHandler),
+    withConsumerQuota(fetchHandler),
     listOffsetsHandler,
     metadataHandler,
     saslHandshakeHandler,

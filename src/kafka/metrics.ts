@@ -12,6 +12,8 @@ export interface EdgeMetrics {
   readonly connections: Series;
   readonly refusedConnections: Series;
   readonly authenticationFailures: Series;
+  /** Answers that told a client to wait, by quota. */
+  readonly throttled: (quota: string) => Series;
   /** Counts an error code of the protocol that goes to a client; 0 is not one. */
   error(code: number): void;
 }
@@ -46,6 +48,11 @@ export function edgeMetrics(metrics: Metrics, open: () => number, outputBytes: (
     authenticationFailures: metrics.counter(
       'headwater_kafka_authentication_failures_total',
       'SASL exchanges that failed.',
+    ),
+    throttled: metrics.counters(
+      'headwater_kafka_throttled_requests_total',
+      'Answers that told a Kafka client to wait for its quota.',
+      'quota',
     ),
     error(code) {
       if (code !== 0) errors(kafkaErrorName(code)).value += 1;

@@ -8,7 +8,7 @@
 
 export const META_DATABASE = 'meta';
 
-/** Writers: catalog, compaction, partition, slice, producer, producer id, epoch and ledger: log; group and transaction: groups; session and retained: mqtt; link: links; source: sources; boot: broker and time, a key each. */
+/** Writers: catalog, compaction, partition, slice, producer, producer id, epoch and ledger: log; group and transaction: groups; session and retained: mqtt; link: links; quota: quotas; source: sources; boot: broker and time, a key each. */
 export const META_PREFIX = {
   boot: 0x62, // b
   catalog: 0x63, // c
@@ -21,6 +21,7 @@ export const META_PREFIX = {
   producerId: 0x6e, // n
   partition: 0x6f, // o
   producer: 0x70, // p
+  quota: 0x71, // q
   retained: 0x72, // r
   session: 0x73, // s
   transaction: 0x74, // t

@@ -135,6 +135,37 @@ describe.runIf(haveKafka("Apache Kafka's operator tools"))("Apache Kafka's opera
     expect(after.text).not.toMatch(/operated\s+held\s+0\s+4/);
   });
 
+  it('kafka-configs sets quotas that hold a producer to its rate, also after the broker was killed', async () => {
+    const slow = ['--entity-type', 'clients', '--entity-name', 'slow'];
+    await tool(
+      'kafka-configs',
+      '--alter',
+      ...slow,
+      '--add-config',
+      'producer_byte_rate=100000,consumer_byte_rate=200000',
+    );
+    await tool(
+      'kafka-configs',
+      '--alter',
+      '--entity-type',
+      'users',
+      '--entity-default',
+      '--add-config',
+      'consumer_byte_rate=900000000',
+    );
+    await target.crash();
+    const described = await tool('kafka-configs', '--describe', ...slow);
+    expect(described).toMatch(/Quota configs for client-id 'slow' are .*producer_byte_rate=100000/);
+    expect(described).toContain('consumer_byte_rate=200000');
+    const since = performance.now();
+    const args = ['--topic', 'held', '--num-records', '400', '--record-size', '1000', '--throughput', '-1'];
+    await tool('kafka-producer-perf-test', ...args, '--command-property', 'client.id=slow');
+    // 400 KB, 100 KB of which may go at once.
+    expect(performance.now() - since).toBeGreaterThan(2_500);
+    await tool('kafka-configs', '--alter', ...slow, '--delete-config', 'producer_byte_rate,consumer_byte_rate');
+    expect(await tool('kafka-configs', '--describe', ...slow)).not.toContain('producer_byte_rate');
+  });
+
   it.runIf(!AGAINST_KAFKA)('kafka-log-dirs and kafka-broker-api-versions name this node', async () => {
     expect(await tool('kafka-log-dirs', '--describe')).toContain(`"broker":${nodeId}`);
     expect(await tool('kafka-broker-api-versions')).toMatch(new RegExp(`id: ${nodeId} `));
