@@ -76,6 +76,8 @@ export const APPEND_QUEUE_MAX_BYTES = 4 * MiB;
 export const COMMIT_MAX_BYTES = 1 * MiB;
 /** The newest batches kept in memory for readers at the end of the log, all partitions together. */
 export const TAIL_CACHE_MAX_BYTES = 4 * MiB;
+/** Read ahead of readers that go through the log, all together. */
+export const READ_AHEAD_MAX_BYTES = 2 * MiB;
 /** Key filters of chunks that readers of few topics used lately (log/key-filter.ts). */
 export const KEY_FILTERS_MAX_BYTES = 2 * MiB;
 /** Keys of one pass of compaction, as hashes with their newest offset (32 bytes each); more keys take more passes. */

@@ -13,6 +13,7 @@ import {
   MQTT_CATCH_UP_READERS_MAX,
   MQTT_RETAINED_MAX_BYTES,
   MQTT_WILLS_MAX_BYTES,
+  READ_AHEAD_MAX_BYTES,
   SOURCE_READ_BYTES,
   TAIL_CACHE_MAX_BYTES,
 } from '../limits.ts';
@@ -42,7 +43,13 @@ export function memoryBudget({ settings, links, sources }: Budgeted): BudgetLine
     { what: 'the process itself', bytes: PROCESS_BYTES },
     {
       what: 'the log',
-      bytes: APPEND_QUEUE_MAX_BYTES + COMMIT_MAX_BYTES + TAIL_CACHE_MAX_BYTES + KEY_FILTERS_MAX_BYTES + MEMTABLE_BYTES,
+      bytes:
+        APPEND_QUEUE_MAX_BYTES +
+        COMMIT_MAX_BYTES +
+        TAIL_CACHE_MAX_BYTES +
+        READ_AHEAD_MAX_BYTES +
+        KEY_FILTERS_MAX_BYTES +
+        MEMTABLE_BYTES,
     },
     { what: 'Kafka requests and answers', bytes: KAFKA_PARTIAL_REQUESTS_MAX_BYTES + KAFKA_OUTPUT_MAX_BYTES },
     { what: 'max.connections', bytes: settings['max.connections'] * CONNECTION_BYTES },

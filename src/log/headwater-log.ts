@@ -124,6 +124,7 @@ export class HeadwaterLog implements Log {
     const { queue, host, slices } = this.#parts;
     metrics.gauge('headwater_log_queued_bytes', 'Bytes waiting for the next synced write', () => queue.bytes);
     metrics.gauge('headwater_log_tail_cache_bytes', 'Newest batches kept in memory', () => host.tailCache.bytes);
+    metrics.gauge('headwater_log_read_ahead_bytes', 'Read ahead of readers', () => host.readAhead.bytes);
     metrics.gauge('headwater_log_slices', 'Slices of the store', () => slices.all.size);
     metrics.gauge('headwater_log_open_slices', 'Slices whose files are open', () => slices.openCount);
     metrics.gauge('headwater_log_index_bytes', 'Chunk indexes in memory', () => slices.indexBytes);
@@ -495,6 +496,7 @@ export class HeadwaterLog implements Log {
       // Recovery reads what is not written now.
       logger.warn({ error }, 'the log was not closed cleanly; the next start reads its tail');
     }
+    await this.#parts.host.readAhead.close();
     await slices.closeAll();
     await catalog.close();
     await meta.close();

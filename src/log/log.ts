@@ -22,6 +22,7 @@ import type { PartitionHost, PartitionStart } from './partition-host.ts';
 import { cutsOf, epochsOf, type PartitionRow, PartitionStore } from './partition-store.ts';
 import { ProducerIds } from './producer-ids.ts';
 import { ProducerState } from './producer-state.ts';
+import { ReadAhead } from './read-ahead.ts';
 import { LogReader } from './reader.ts';
 import { type Recovered, Recovery } from './recovery.ts';
 import { Segments } from './segments.ts';
@@ -44,8 +45,8 @@ export interface OpenLog {
 const MiB = 1024 * 1024;
 const DEFAULT_RETENTION_SCHEDULE = '*/10 * * * * *';
 const META_OPTIONS: DatabaseOptions = { writeBufferBytes: MiB, cacheBytes: 256 * 1024 };
-/** Besides those in use. Small on purpose: see SLICE_MAX_BYTES. */
-const OPEN_SEALED_SLICES_MAX = 2;
+/** Besides those in use: about ten files and 40 KB of block indexes each. */
+const OPEN_SEALED_SLICES_MAX = 8;
 const INDEX_MAX_BYTES = 2 * MiB;
 /**
  * Offsets skipped when the newest slice was damaged: more records than fit into what a crash can take with it, so that an
@@ -228,6 +229,9 @@ export async function openLog({ store, env, metrics, logger, options = {} }: Ope
     logger,
     queue,
     reader,
+    readAhead: new ReadAhead(env.clock, (id, segments, from, upTo, maxBytes) =>
+      reader.read(id, segments, from, upTo, maxBytes, 'records'),
+    ),
     tailCache: new TailCache(TAIL_CACHE_MAX_BYTES),
     brokerId: options.brokerId ?? 1,
     commitListeners,

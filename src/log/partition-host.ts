@@ -7,6 +7,7 @@ import type { Cut } from './cuts.ts';
 import type { EpochStart } from './leader-epochs.ts';
 import type { LogPartition } from './partition.ts';
 import { ProducerState } from './producer-state.ts';
+import type { ReadAhead } from './read-ahead.ts';
 import type { LogReader } from './reader.ts';
 import { Segments } from './segments.ts';
 import type { TailCache } from './tail-cache.ts';
@@ -18,6 +19,7 @@ export interface PartitionHost {
   readonly logger: Logger;
   readonly queue: AppendQueue;
   readonly reader: LogReader;
+  readonly readAhead: ReadAhead;
   readonly tailCache: TailCache;
   readonly brokerId: number;
   readonly commitListeners: readonly CommitListener[];

@@ -372,7 +372,9 @@ export class LogPartition implements Partition, AppendTarget {
     }
     const upTo = Math.min(options.upTo, this.logEndOffset);
     if (from >= this.#tail.firstOffset) return Promise.resolve(this.#readTail(from, upTo, maxBytes));
-    return this.#host.reader.read(this.id, this.segments, from, upTo, maxBytes, 'records', only);
+    const { reader, readAhead } = this.#host;
+    if (only == null) return readAhead.read(this.id, this.segments, from, upTo, maxBytes);
+    return reader.read(this.id, this.segments, from, upTo, maxBytes, 'records', only);
   }
 
   #readTail(from: number, upTo: number, maxBytes: number): ReadResult {

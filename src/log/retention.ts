@@ -86,6 +86,8 @@ export class Retention {
   /** Log starts that have moved and are not durable yet, because the write failed: no slice goes before they are. */
   readonly #unsaved = new Set<LogPartition>();
   #unsavedLosses: Loss[] = [];
+  /** The newest slice that retention has emptied: what is left in an older one is kept longer, and pins it. */
+  #front = 0;
 
   constructor(parts: RetentionParts) {
     this.#parts = parts;
@@ -335,27 +337,32 @@ export class Retention {
     const { slices, meta, logger } = this.#parts;
     await this.#saveStarts();
     const live = this.#liveBytes();
+    const dead = [...slices.all.values()].filter((slice) => slice.sealed && !live.has(slice));
+    if (dead.length === 0) return 0;
+    // Their summaries go first, all in one write: a slice that a crash leaves behind is found, and dead again.
+    await meta.write(dead.flatMap((slice) => unsealOperations(slice.id)));
     let removed = 0;
-    for (const slice of [...slices.all.values()]) {
-      if (!slice.sealed || live.has(slice)) continue;
-      await meta.write(unsealOperations(slice.id));
+    for (const slice of dead) {
       await slices.remove(slice);
       removed++;
+      this.#front = Math.max(this.#front, slice.id);
       this.#removedSlices.value++;
       logger.info({ slice: slice.name, bytes: slice.bytes }, 'a slice was given back to the disk');
     }
     return removed;
   }
 
-  /** Empties the oldest slice that is worth it. */
+  /** Empties the oldest slice that is worth it: one that retention's front is still in dies by itself. */
   async #moveOne(diskShort = false): Promise<boolean> {
     const live = this.#liveBytes();
     let physical = 0;
     for (const slice of this.#parts.slices.all.values()) physical += slice.bytes;
     const pressed = diskShort || physical > (this.#parts.options.retentionTotalBytes ?? Number.POSITIVE_INFINITY);
     const sealed = [...this.#parts.slices.all.values()].filter((slice) => slice.sealed).sort((a, b) => a.id - b.id);
-    for (const slice of sealed) {
-      if (!worthMoving(live.get(slice) ?? 0, slice.bytes, pressed)) continue;
+    const worth = sealed.filter((slice) => worthMoving(live.get(slice) ?? 0, slice.bytes, pressed));
+    const front = Math.max(this.#front, worth[worth.length - 1]?.id ?? 0);
+    for (const slice of worth) {
+      if (!pressed && slice.id >= front) break;
       // What is being compacted goes forward without what is superseded, or not at all.
       const { busy } = this.#compactor;
       const movable = [...this.#parts.partitions()].filter((partition) => partition !== busy);

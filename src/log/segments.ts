@@ -79,6 +79,12 @@ export class Segments {
       firstChunk: run.firstChunk,
       lastChunk: run.lastChunk,
     };
+    const tail = this.#list[this.#list.length - 1];
+    if (tail === undefined || (tail.lastOffset < placed.baseOffset && tail.slice !== slice)) {
+      // At a start, slice after slice.
+      this.#list.push(placed);
+      return;
+    }
     const before: Segment[] = [];
     const after: Segment[] = [];
     for (const segment of this.#list) {

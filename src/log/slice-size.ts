@@ -1,9 +1,9 @@
 /**
- * How big a slice gets: 32 MB, or an eighth of what retention keeps, so that space comes back in small steps. LevelDB maps
- * the tables of an open slice into memory, and what a reader has touched counts as resident: a reader that goes through
- * the backlog costs two slices (measured: 280 MB resident with eight open slices of 64 MB).
+ * How big a slice gets: 16 MB, or an eighth of what retention keeps, so that space comes back in small steps. LevelDB maps
+ * the tables of the slice that is written into memory, and what a reader has touched counts as resident: that is what a
+ * slice may cost. Sealed ones are read without LevelDB and map nothing.
  */
-export const SLICE_MAX_BYTES = 32 * 1024 * 1024;
+export const SLICE_MAX_BYTES = 16 * 1024 * 1024;
 export const SLICE_MIN_BYTES = 4 * 1024 * 1024;
 
 /** `retainedBytes`: what retention keeps in total (log.retention.total.bytes, or the free disk); Infinity: no bound. */

@@ -145,6 +145,22 @@ describe('retention', () => {
     }
   });
 
+  it('copies nothing forward from the slice that its front is in, which dies by itself', async () => {
+    const clock = new TestClock();
+    const log = await openOnDisk(new MemoryDisk(), small, clock);
+    const topic = await log.createTopic(topicSpec('t', 4, { 'retention.ms': '60s' }));
+    let removed = 0;
+    for (let i = 0; i < 1_500; i++) {
+      await append(topic.partitions[i % 4]!, text(i));
+      clock.advance(200);
+      if (i % 20 !== 19) continue;
+      const pass = await log.runRetention();
+      expect(pass.movedBytes).toBe(0);
+      removed += pass.removedSlices;
+    }
+    expect(removed).toBeGreaterThan(3);
+  });
+
   it('holds the total by letting topics of low priority give way first', async () => {
     const options: LogOptions = {
       ...small,

@@ -74,9 +74,9 @@ describe('missing ranges', () => {
 });
 
 describe('slice and chunk sizes', () => {
-  it('are an eighth of what is kept, 4 to 32 MiB', () => {
-    expect(sliceBytes(Number.POSITIVE_INFINITY)).toBe(32 << 20);
-    expect(sliceBytes(160 << 20)).toBe(20 << 20);
+  it('are an eighth of what is kept, 4 to 16 MiB', () => {
+    expect(sliceBytes(Number.POSITIVE_INFINITY)).toBe(16 << 20);
+    expect(sliceBytes(80 << 20)).toBe(10 << 20);
     expect(sliceBytes(1 << 20)).toBe(4 << 20);
   });
   it('let an empty chunk take any commit and a fuller one only what fits into the memtable', () => {
