@@ -17,6 +17,18 @@ export interface Retained {
   /** Its record in the log, when it has one. */
   readonly feed: Feed | null;
   readonly offset: number;
+  /** What it replaced, while its own record waits for a replica. */
+  before: Retained | null;
+}
+
+/** The one to give to subscribers: what no replica has confirmed yet does not count. */
+function visible(retained: Retained | null): Retained | null {
+  for (let one = retained; one !== null; one = one.before) {
+    if (one.feed !== null && one.offset >= one.feed.partition.lastStableOffset) continue;
+    one.before = null;
+    return one;
+  }
+  return null;
 }
 
 interface StoredRetained {
@@ -72,7 +84,7 @@ export class RetainedMessages {
         publisher: null,
       };
       const feed = stored.r === null ? null : this.#fanOut.feedAt(stored.r[0], stored.r[1]);
-      this.#put({ message, levels: topic.split('/'), feed, offset: stored.r?.[2] ?? -1 });
+      this.#put({ message, levels: topic.split('/'), feed, offset: stored.r?.[2] ?? -1, before: null });
     }
   }
 
@@ -91,7 +103,7 @@ export class RetainedMessages {
 
   /** Not stored: the values of $SYS. */
   setVolatile(message: Message): void {
-    this.#put({ message, levels: message.topic.split('/'), feed: null, offset: -1 });
+    this.#put({ message, levels: message.topic.split('/'), feed: null, offset: -1, before: null });
   }
 
   /** Sets, or with an empty payload removes [MQTT-3.3.1-6]. `done` when it is durable. */
@@ -107,11 +119,12 @@ export class RetainedMessages {
         return;
       }
     } else {
+      const before = visible(this.#byTopic.get(topic) ?? null);
       // A copy: the payload is a view of a socket's chunk.
       const payload = Buffer.from(message.payload);
       const { qos, properties, timestamp } = message;
       const kept: Message = { topic, qos, retain: true, payload, properties, timestamp, publisher: message.publisher };
-      this.#put({ message: kept, levels: topic.split('/'), feed, offset });
+      this.#put({ message: kept, levels: topic.split('/'), feed, offset, before });
       const stored: StoredRetained = {
         v: 1,
         p: payload,
@@ -132,12 +145,14 @@ export class RetainedMessages {
   /** Those that match; expired ones are forgotten on the way. */
   matching(filter: Levels): Retained[] {
     if (!filter.includes('+') && !filter.includes('#')) {
-      const one = this.#byTopic.get(filter.join('/'));
-      return one === undefined || this.#expired(one) ? [] : [one];
+      const one = visible(this.#byTopic.get(filter.join('/')) ?? null);
+      return one === null || this.#expired(one) ? [] : [one];
     }
     const found: Retained[] = [];
-    for (const retained of this.#byTopic.values()) {
-      if (matches(filter, retained.levels) && !this.#expired(retained)) found.push(retained);
+    for (const newest of this.#byTopic.values()) {
+      if (!matches(filter, newest.levels)) continue;
+      const retained = visible(newest);
+      if (retained !== null && !this.#expired(retained)) found.push(retained);
     }
     return found;
   }
@@ -145,6 +160,8 @@ export class RetainedMessages {
   #expired(retained: Retained): boolean {
     const { message } = retained;
     if (countedDown(message, this.#ageOf) !== null) return false;
+    // One that was replaced, but whose successor does not count yet, is only not given out.
+    if (this.#byTopic.get(message.topic) !== retained) return true;
     this.#byTopic.delete(message.topic);
     this.#bytes -= sizeOf(message);
     // Lost with a crash it is only found expired once more.
