@@ -18,7 +18,8 @@ import {
 import type { Database, Store } from '../store/store.ts';
 import type { TopicRow } from './catalog.ts';
 import { readRuns } from './chunk-scan.ts';
-import { cutRun } from './cuts.ts';
+import { cutBeforeOf, cutRun } from './cuts.ts';
+import { type EndStamp, parseStamps, STAMP_FILE } from './end-stamps.ts';
 import { missingRanges } from './losses.ts';
 import { cutsOf, type PartitionRow } from './partition-store.ts';
 import type { ProducerSnapshot } from './producer-state.ts';
@@ -45,6 +46,7 @@ class Check {
   readonly #summaries = new Map<number, RunTable>();
   readonly #indexes = new Map<number, RunTable>();
   readonly #segments = new Map<number, Segments>();
+  readonly #stamps = new Map<number, EndStamp>();
   topics = 0;
   slices = 0;
   chunks = 0;
@@ -128,6 +130,12 @@ class Check {
     });
   }
 
+  /** The file of log ends; damage in it is no loss. */
+  async stamps(): Promise<void> {
+    const bytes = await this.#store.readFile(STAMP_FILE).catch(() => undefined);
+    if (bytes !== undefined) for (const [id, stamp] of parseStamps(bytes)) this.#stamps.set(id, stamp);
+  }
+
   async data(): Promise<void> {
     const ids = (await this.#store.list()).map(parseSliceName).filter((id) => id !== null);
     for (const id of this.#summaries.keys()) {
@@ -208,6 +216,10 @@ class Check {
       segments.trim(start);
       const last = segments.list[segments.list.length - 1];
       const end = Math.max(start, row?.end ?? 0, last === undefined ? 0 : last.lastOffset + 1);
+      const stamp = this.#stamps.get(id);
+      if (stamp !== undefined && stamp.end > end && stamp.cutBefore >= cutBeforeOf(cutsOf(row))) {
+        this.#problem(name, `offsets up to ${stamp.end - 1} were given, the log ends at ${end}`);
+      }
       for (const { firstOffset, lastOffset } of missingRanges(start, end, segments.list)) {
         this.#problem(name, `offsets ${firstOffset} to ${lastOffset} are missing`);
       }
@@ -239,6 +251,7 @@ class Check {
 export async function checkStore(store: Store): Promise<CheckReport> {
   const check = new Check(store);
   await check.meta();
+  await check.stamps();
   await check.data();
   check.offsets();
   const { problems, topics, partitions, slices, chunks, bytes } = check;

@@ -20,3 +20,8 @@ export function cutRun(cuts: readonly Cut[], sliceId: number, run: Run): Run | n
   const share = (lastOffset - run.baseOffset + 1) / (run.lastOffset - run.baseOffset + 1);
   return { ...run, lastOffset, bytes: Math.round(run.bytes * share) };
 }
+
+/** Tells which truncation was the last: slice ids ascend. 0: there was none. */
+export function cutBeforeOf(cuts: readonly Cut[]): number {
+  return cuts.reduce((latest, { beforeSlice }) => Math.max(latest, beforeSlice), 0);
+}

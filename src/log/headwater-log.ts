@@ -9,8 +9,10 @@ import type { AppendQueue } from './append-queue.ts';
 import { type Catalog, checkTopicName, topicRow } from './catalog.ts';
 import type { DamagedRange } from './chunk-scan.ts';
 import type { DiskLadder } from './disk-ladder.ts';
+import type { EndStamps } from './end-stamps.ts';
 import type { Ledger, Loss } from './ledger.ts';
 import type { LogOptions } from './log-options.ts';
+import type { KnownLosses } from './losses.ts';
 import { LogPartition } from './partition.ts';
 import { emptyStart, type PartitionHost } from './partition-host.ts';
 import type { PartitionStore } from './partition-store.ts';
@@ -34,6 +36,8 @@ export interface LogParts {
   readonly ledger: Ledger;
   readonly catalog: Catalog;
   readonly partitionStore: PartitionStore;
+  readonly stamps: EndStamps;
+  readonly knownLosses: KnownLosses;
   readonly slices: Slices;
   readonly writer: SliceWriter;
   readonly queue: AppendQueue;
@@ -80,8 +84,6 @@ export class HeadwaterLog implements Log {
   #changes: Promise<unknown> = Promise.resolve();
   #snapshots: Promise<void> = Promise.resolve();
   #snapshotsThrough: number;
-  /** Damaged ranges that are in the ledger already: `partitionId:lastOffset`. */
-  readonly #knownDamage = new Set<string>();
   readonly #retention: Retention;
   #schedule: { stop(): unknown } | null = null;
   #closing: Promise<void> | null = null;
@@ -113,6 +115,11 @@ export class HeadwaterLog implements Log {
 
   get ledger(): Ledger {
     return this.#parts.ledger;
+  }
+
+  /** For tests that end a log as a kill does. */
+  get slices(): Slices {
+    return this.#parts.slices;
   }
 
   /** What the last start found. */
@@ -427,21 +434,22 @@ export class HeadwaterLog implements Log {
 
   /** A reader met a batch that is not what was stored. */
   damageFound(range: DamagedRange): void {
-    const key = `${range.partitionId}:${range.lastOffset}`;
     const partition = this.#partitions.get(range.partitionId);
-    if (partition === undefined || this.#knownDamage.has(key)) return;
+    if (partition === undefined) return;
     // What was let go before is no loss: a scan names whole batches, and the log may begin inside one.
-    if (range.lastOffset < partition.logStartOffset) return;
-    this.#knownDamage.add(key);
-    const { name, id } = partition.topic;
-    this.#parts.logger.error({ partition: partition.name, ...range }, 'a stored batch is damaged');
     const firstOffset = Math.max(range.firstOffset, partition.logStartOffset);
     const { lastOffset } = range;
+    if (firstOffset > lastOffset) return;
+    const { knownLosses, ledger, logger } = this.#parts;
+    const fresh = knownLosses.add(partition.id, { firstOffset, lastOffset });
+    if (fresh.length === 0) return;
+    logger.error({ partition: partition.name, ...range }, 'a stored batch is damaged');
+    const { name, id } = partition.topic;
+    const about = { topic: name, topicId: id, partition: partition.index, by: 'log' };
     const reason = `corruption: ${range.reason}`;
-    const loss = { topic: name, topicId: id, partition: partition.index, firstOffset, lastOffset, reason, by: 'log' };
-    this.#parts.ledger.record([loss]).catch((error: unknown) => {
-      this.#knownDamage.delete(key);
-      this.#parts.logger.error({ error }, 'the loss ledger could not be written');
+    ledger.record(fresh.map((part) => ({ ...about, ...part, reason }))).catch((error: unknown) => {
+      for (const part of fresh) knownLosses.forget(partition.id, part);
+      logger.error({ error }, 'the loss ledger could not be written');
     });
   }
 
@@ -451,8 +459,9 @@ export class HeadwaterLog implements Log {
     const losses: Loss[] = [];
     const changed: LogPartition[] = [];
     for (const partition of this.#partitions.values()) {
-      const ranges = partition.dropSlice(slice);
-      if (ranges.length === 0) continue;
+      const dropped = partition.dropSlice(slice);
+      if (dropped.length === 0) continue;
+      const ranges = dropped.flatMap((range) => this.#parts.knownLosses.add(partition.id, range));
       changed.push(partition);
       const { name: topic, id: topicId } = partition.topic;
       const about = {
@@ -497,6 +506,7 @@ export class HeadwaterLog implements Log {
       logger.warn({ error }, 'the log was not closed cleanly; the next start reads its tail');
     }
     await this.#parts.host.readAhead.close();
+    await this.#parts.stamps.close().catch(() => {});
     await slices.closeAll();
     await catalog.close();
     await meta.close();

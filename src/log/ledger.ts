@@ -14,7 +14,7 @@ export interface Loss {
   readonly firstOffset: number;
   /** Inclusive. */
   readonly lastOffset: number;
-  /** `corruption`, `retention`, `disk-full`, `policy`, with what is known behind a colon. */
+  /** `corruption`, `skipped`, `retention`, `disk-full`, `policy`, with what is known behind a colon. */
   readonly reason: string;
   /** Which reader lost it: `log` or a link's name. */
   readonly by: string;
@@ -40,10 +40,12 @@ export class Ledger {
     this.#clock = clock;
   }
 
-  async load(): Promise<void> {
+  /** `each` hears of every entry. */
+  async load(each: (entry: LedgerEntry) => void = () => {}): Promise<void> {
     for await (const entry of this.entries()) {
       this.#next = entry.sequence + 1;
       this.#count(entry);
+      each(entry);
     }
   }
 

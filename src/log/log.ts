@@ -12,19 +12,19 @@ import { Catalog } from './catalog.ts';
 import type { DamagedRange } from './chunk-scan.ts';
 import { cutRun } from './cuts.ts';
 import { DiskLadder } from './disk-ladder.ts';
+import { EndStamps } from './end-stamps.ts';
 import { HeadwaterLog, type LogParts } from './headwater-log.ts';
-import { raiseEpoch, trimEpochs } from './leader-epochs.ts';
-import { Ledger, type Loss } from './ledger.ts';
+import { Ledger, type LedgerEntry, type Loss } from './ledger.ts';
 import type { LogOptions } from './log-options.ts';
-import { missingRanges } from './losses.ts';
+import { KnownLosses } from './losses.ts';
 import { LogPartition } from './partition.ts';
-import type { PartitionHost, PartitionStart } from './partition-host.ts';
-import { cutsOf, epochsOf, type PartitionRow, PartitionStore } from './partition-store.ts';
+import type { PartitionHost } from './partition-host.ts';
+import { cutsOf, PartitionStore } from './partition-store.ts';
+import { placePartition } from './placement.ts';
 import { ProducerIds } from './producer-ids.ts';
-import { ProducerState } from './producer-state.ts';
 import { ReadAhead } from './read-ahead.ts';
 import { LogReader } from './reader.ts';
-import { type Recovered, Recovery } from './recovery.ts';
+import { Recovery } from './recovery.ts';
 import { Segments } from './segments.ts';
 import { Slices } from './slice.ts';
 import { sliceBytes } from './slice-size.ts';
@@ -48,11 +48,6 @@ const META_OPTIONS: DatabaseOptions = { writeBufferBytes: MiB, cacheBytes: 256 *
 /** Besides those in use: about ten files and 40 KB of block indexes each. */
 const OPEN_SEALED_SLICES_MAX = 8;
 const INDEX_MAX_BYTES = 2 * MiB;
-/**
- * Offsets skipped when the newest slice was damaged: more records than fit into what a crash can take with it, so that an
- * offset that was acknowledged once is never given to another record.
- */
-const DAMAGE_SKIP_OFFSETS = 1_000_000;
 const DAMAGE_SKIP_PRODUCER_IDS = 1_000_000;
 
 interface OpenedMeta {
@@ -102,54 +97,6 @@ async function readThrough(database: Database): Promise<void> {
   await scanner.close();
 }
 
-interface Placed {
-  readonly start: PartitionStart;
-  readonly losses: readonly { firstOffset: number; lastOffset: number; reason: string }[];
-}
-
-/** Log start, log end, epochs and what is missing, from the metadata row and the segments that were found. */
-function placePartition(
-  id: number,
-  row: PartitionRow | undefined,
-  segments: Segments,
-  recovered: Recovered,
-  metaDamaged: boolean,
-): Placed {
-  const first = segments.list[0];
-  // A row is written before anything is let go: without one, and with the database sound, the log begins at 0.
-  const startInRow = row?.start ?? (metaDamaged && first !== undefined ? first.baseOffset : 0);
-  segments.trim(startInRow);
-  const list = segments.list;
-  const foundEnd = list.length === 0 ? startInRow : list[list.length - 1]!.lastOffset + 1;
-  const tailDamaged = recovered.troubled.some((trouble) => trouble.last);
-  let end = Math.max(foundEnd, row?.end ?? 0, startInRow);
-  if (tailDamaged && end > 0) end += DAMAGE_SKIP_OFFSETS;
-  const losses = missingRanges(startInRow, end, list);
-  const reason = recovered.troubled.map((trouble) => `${trouble.slice} ${trouble.reason}`).join('; ');
-  const damaged = recovered.damaged.filter((range) => range.partitionId === id && range.lastOffset >= startInRow);
-  let epochs = row === undefined ? [{ epoch: 0, startOffset: startInRow }] : epochsOf(row);
-  if (losses.length > 0 || damaged.length > 0) epochs = raiseEpoch(epochs, end);
-  let logStart = startInRow;
-  // Nothing can be read before the first segment: that is where the log begins now.
-  if (losses.length > 0 && losses[0]!.firstOffset === startInRow) logStart = losses[0]!.lastOffset + 1;
-  const producers = recovered.producers.get(id) ?? new ProducerState();
-  return {
-    start: {
-      logStartOffset: logStart,
-      logEndOffset: end,
-      epochs: trimEpochs(epochs, logStart),
-      // Slices that a truncation concerned go in time, and it with them.
-      cuts: cutsOf(row).filter(({ beforeSlice }) => recovered.slices.some(({ slice }) => slice.id < beforeSlice)),
-      segments,
-      producers,
-    },
-    losses: [
-      ...losses.map((range) => ({ ...range, reason: `corruption: ${reason === '' ? 'records are missing' : reason}` })),
-      ...damaged.map((range) => ({ ...range, reason: `corruption: ${range.reason}` })),
-    ],
-  };
-}
-
 export type { HeadwaterLog };
 
 /** Opens the log on a store. Rejects only when the store itself cannot be used. */
@@ -160,10 +107,20 @@ export async function openLog({ store, env, metrics, logger, options = {} }: Ope
       : new DiskLadder({ clock: env.clock, logger, metrics, store, options: options.disk });
   const freeAtStart = (await ladder?.prepare()) ?? Number.POSITIVE_INFINITY;
   const { meta, damaged: metaDamaged } = await openMeta(store, logger);
+  const { stamps, found: stamped } = await EndStamps.load(store, env.clock, logger);
   const ledger = new Ledger(meta, env.clock);
-  await ledger.load();
+  const damages: LedgerEntry[] = [];
+  await ledger.load((entry) => {
+    if (entry.by === 'log' && /^(corruption|skipped):/.test(entry.reason)) damages.push(entry);
+  });
   const catalog = new Catalog(meta, store, logger);
   await catalog.load(metaDamaged);
+  const knownLosses = new KnownLosses();
+  for (const { topic, topicId, partition, firstOffset, lastOffset } of damages) {
+    const row = catalog.rows.get(topic);
+    const id = row?.id === topicId ? row.partitionIds[partition] : undefined;
+    if (id !== undefined) knownLosses.add(id, { firstOffset, lastOffset });
+  }
   const partitionStore = new PartitionStore(meta);
   const rows = await partitionStore.rows();
   const closed = await partitionStore.takeClosedMark();
@@ -233,6 +190,7 @@ export async function openLog({ store, env, metrics, logger, options = {} }: Ope
       reader.read(id, segments, from, upTo, maxBytes, 'records'),
     ),
     tailCache: new TailCache(TAIL_CACHE_MAX_BYTES),
+    stamps,
     brokerId: options.brokerId ?? 1,
     commitListeners,
     diskRefusal: (topic, bytes) => ladder?.refusal(topic, bytes) ?? null,
@@ -251,13 +209,14 @@ export async function openLog({ store, env, metrics, logger, options = {} }: Ope
     await topic.configure(config, overrides);
     row.partitionIds.forEach((id, index) => {
       const segments = segmentsById.get(id) ?? new Segments();
-      const placed = placePartition(
-        id,
-        rows.get(id),
-        segments,
+      const placed = placePartition(id, segments, {
+        row: rows.get(id),
+        stamp: stamped.get(id),
+        losses: knownLosses,
         recovered,
-        metaDamaged() || recovered.metaBehind || catalog.lostWrites,
-      );
+        metaDamaged: metaDamaged() || recovered.metaBehind || catalog.lostWrites,
+        closed,
+      });
       const partition = new LogPartition(host, topic, index, id, placed.start);
       topic.partitions.push(partition);
       // After a stop that was none, what the last write held may be there or not: a reader that has seen more than is there
@@ -271,11 +230,21 @@ export async function openLog({ store, env, metrics, logger, options = {} }: Ope
     });
     topics.set(row.name, topic);
   }
+  stamps.retain(new Set([...catalog.rows.values()].flatMap((row) => row.partitionIds)));
   if (losses.length > 0) {
     logger.error({ losses }, 'records were lost; the ranges are in the loss ledger');
     await ledger.record(losses);
   }
   if (changed.length > 0) await partitionStore.save(changed);
+  for (const topic of topics.values()) {
+    for (const partition of topic.partitions) {
+      const stamp = stamped.get(partition.id);
+      const { logEndOffset, highWatermark, cutBefore } = partition;
+      const stale =
+        stamp?.end !== logEndOffset || stamp.highWatermark !== highWatermark || stamp.cutBefore !== cutBefore;
+      if (logEndOffset > 0 && stale) stamps.note(partition);
+    }
+  }
   let largestProducerId = -1;
   for (const state of recovered.producers.values()) {
     largestProducerId = Math.max(largestProducerId, state.largestProducerId());
@@ -290,6 +259,8 @@ export async function openLog({ store, env, metrics, logger, options = {} }: Ope
     ledger,
     catalog,
     partitionStore,
+    stamps,
+    knownLosses,
     slices,
     writer,
     queue,

@@ -4,6 +4,7 @@ import type { HeadwaterError } from '../errors.ts';
 import type { Logger } from '../logger.ts';
 import type { AppendQueue } from './append-queue.ts';
 import type { Cut } from './cuts.ts';
+import type { EndStamps } from './end-stamps.ts';
 import type { EpochStart } from './leader-epochs.ts';
 import type { LogPartition } from './partition.ts';
 import { ProducerState } from './producer-state.ts';
@@ -21,6 +22,7 @@ export interface PartitionHost {
   readonly reader: LogReader;
   readonly readAhead: ReadAhead;
   readonly tailCache: TailCache;
+  readonly stamps: EndStamps;
   readonly brokerId: number;
   readonly commitListeners: readonly CommitListener[];
   /** Why the disk's state refuses an append to the topic; null: it does not. */
@@ -35,6 +37,8 @@ export interface PartitionHost {
 export interface PartitionStart {
   readonly logStartOffset: number;
   readonly logEndOffset: number;
+  /** As it was known before the stop; at most the log end. */
+  readonly highWatermark: number;
   readonly epochs: readonly EpochStart[];
   readonly cuts: readonly Cut[];
   readonly segments: Segments;
@@ -45,6 +49,7 @@ export function emptyStart(): PartitionStart {
   return {
     logStartOffset: 0,
     logEndOffset: 0,
+    highWatermark: 0,
     epochs: [{ epoch: 0, startOffset: 0 }],
     cuts: [],
     segments: new Segments(),

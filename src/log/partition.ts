@@ -15,7 +15,7 @@ import {
 import { compressBatch, encodeBatch, recordSizeBound } from '../wire/batch/record-encoder.ts';
 import { admitBatch, tooLarge } from './admission.ts';
 import { AppendGroup, type AppendTarget } from './append-queue.ts';
-import type { Cut } from './cuts.ts';
+import { type Cut, cutBeforeOf } from './cuts.ts';
 import { type EpochStart, endOffsetForEpoch, raiseEpoch, trimEpochs } from './leader-epochs.ts';
 import type { OffsetRange } from './losses.ts';
 import type { PartitionHost, PartitionStart } from './partition-host.ts';
@@ -68,6 +68,7 @@ export class LogPartition implements Partition, AppendTarget {
   readonly producers: ProducerState;
   readonly pending: AppendGroup[] = [];
   queued = false;
+  stampQueued = false;
   logStartOffset: number;
   logEndOffset: number;
   epochs: readonly EpochStart[];
@@ -102,7 +103,7 @@ export class LogPartition implements Partition, AppendTarget {
     this.epochs = start.epochs;
     this.cuts = start.cuts;
     this.sizeBytes = start.segments.bytes;
-    this.#replicas = new ReplicaSet(host.clock, host.brokerId, start.logEndOffset, () => this.#replicasChanged());
+    this.#replicas = new ReplicaSet(host.clock, host.brokerId, start, () => this.#replicasChanged());
   }
 
   get name(): string {
@@ -113,6 +114,10 @@ export class LogPartition implements Partition, AppendTarget {
   #followingRefusal(origin: AppendOptions['origin']): HeadwaterError | null {
     if (origin === 'replication' || !this.#host.follows()) return null;
     return new HeadwaterError('NOT_LEADER', `${this.name}: this broker follows another, which leads`);
+  }
+
+  get cutBefore(): number {
+    return cutBeforeOf(this.cuts);
   }
 
   get highWatermark(): number {
@@ -275,7 +280,9 @@ export class LogPartition implements Partition, AppendTarget {
       if (epoch > this.leaderEpoch) this.epochs = raiseEpoch(this.epochs, baseOffset, epoch);
       this.logEndOffset = lastOffset + 1;
     }
-    if (batches.length > 0) this.#replicas.appended(this.logEndOffset);
+    if (batches.length === 0) return;
+    this.#replicas.appended(this.logEndOffset);
+    this.#host.stamps.note(this);
   }
 
   acknowledge(groups: readonly AppendGroup[]): void {
@@ -330,6 +337,7 @@ export class LogPartition implements Partition, AppendTarget {
   // Replicas and waiters
 
   #replicasChanged(): void {
+    this.#host.stamps.note(this);
     const wanted = this.topic.config['min.insync.replicas'];
     let settled = 0;
     while (settled < this.#parked.length && this.#parked[settled]!.lastOffset < this.highWatermark) settled++;
@@ -522,6 +530,7 @@ export class LogPartition implements Partition, AppendTarget {
     this.#deleted = true;
     this.#open = null;
     this.#replicas.close();
+    this.#host.stamps.forget(this.id);
     const error = new HeadwaterError('UNKNOWN_TOPIC', `topic ${this.topic.name} was deleted`);
     for (const group of this.#parked.splice(0)) this.#answer(group, error, -1);
     this.#host.tailCache.clear(this.#tail);

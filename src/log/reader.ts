@@ -136,7 +136,9 @@ export class LogReader {
               steps: for (;;) {
                 const step = await scan.step(Math.max(1, maxBytes - bytes));
                 if (step.length === 0) {
-                  if (only !== null) next = Math.max(next, stretch.lastOffset + 1);
+                  // What was not served up to its end is damaged, and told already.
+                  const behind = stretch.lastOffset + 1;
+                  next = Math.max(next, only === null ? Math.min(behind, upTo) : behind);
                   break;
                 }
                 for (const batch of step) {

@@ -3,6 +3,9 @@ import type { Clock, Timer } from '../env.ts';
 import { caughtUpTime, mayJoin, nextHighWatermark, staysInSync } from './high-watermark.ts';
 import type { Replica } from './types.ts';
 
+/** replica.lag.time.max.ms of Kafka: how long after a start a replica that was in sync is waited for. */
+const HOLD_MS = 30_000;
+
 class Member implements Replica {
   readonly id: number;
   readonly maxLagMs: number;
@@ -37,14 +40,37 @@ export class ReplicaSet {
   #localEnd: number;
   #timer: Timer | null = null;
   highWatermark: number;
+  /**
+   * Before the stop a replica in sync had not confirmed everything: it counts as in sync, and holds the high watermark, until
+   * one is or the time to wait for it is over.
+   */
+  #holds = false;
+  #holdTimer: Timer | null = null;
 
   /** `onChange`: the high watermark or the ISR changed other than by `appended`. */
-  constructor(clock: Clock, ownId: number, localEnd: number, onChange: () => void) {
+  constructor(
+    clock: Clock,
+    ownId: number,
+    start: { readonly logEndOffset: number; readonly highWatermark: number },
+    onChange: () => void,
+  ) {
     this.#clock = clock;
     this.#ownId = ownId;
-    this.#localEnd = localEnd;
-    this.highWatermark = localEnd;
+    this.#localEnd = start.logEndOffset;
+    this.highWatermark = start.highWatermark;
     this.#onChange = onChange;
+    if (this.highWatermark >= this.#localEnd) return;
+    this.#holds = true;
+    this.#holdTimer = clock.after(HOLD_MS, () => {
+      this.#release();
+      this.#changed();
+    });
+  }
+
+  #release(): void {
+    this.#holds = false;
+    this.#holdTimer?.cancel();
+    this.#holdTimer = null;
   }
 
   get replicas(): number[] {
@@ -63,6 +89,7 @@ export class ReplicaSet {
 
   /** The local log was truncated. */
   reset(localEnd: number): void {
+    this.#release();
     this.#localEnd = localEnd;
     this.highWatermark = localEnd;
     for (const member of this.#members) member.end = Math.min(member.end, localEnd);
@@ -71,7 +98,7 @@ export class ReplicaSet {
 
   /** The local log grew. */
   appended(localEnd: number): void {
-    if (this.#members.length === 0) {
+    if (this.#members.length === 0 && !this.#holds) {
       this.#localEnd = localEnd;
       this.highWatermark = localEnd;
       return;
@@ -105,7 +132,10 @@ export class ReplicaSet {
     member.previous = { at: now, localEnd: this.#localEnd };
     const keepsUp = staysInSync(member.end, this.#localEnd, now, member.caughtUpAt, member.maxLagMs);
     const joins = !member.inSync && keepsUp && mayJoin(member.end, this.highWatermark);
-    if (joins) member.inSync = true;
+    if (joins) {
+      member.inSync = true;
+      this.#release();
+    }
     this.#raise();
     if (joins || this.highWatermark !== before) this.#onChange();
   }
@@ -116,6 +146,8 @@ export class ReplicaSet {
     this.#members.splice(at, 1);
     member.inSync = false;
     if (this.#members.length === 0) this.close();
+    // Taken out by its owner: nobody is waited for.
+    if (this.#members.length === 0) this.#release();
     this.#changed();
   }
 
@@ -132,6 +164,7 @@ export class ReplicaSet {
   }
 
   #raise(): void {
+    if (this.#holds) return;
     const ends = this.#members.filter((member) => member.inSync).map((member) => member.end);
     this.highWatermark = nextHighWatermark(this.highWatermark, this.#localEnd, ends);
   }
@@ -144,5 +177,7 @@ export class ReplicaSet {
   close(): void {
     this.#timer?.cancel();
     this.#timer = null;
+    this.#holdTimer?.cancel();
+    this.#holdTimer = null;
   }
 }

@@ -7,10 +7,10 @@ import { mkdir, readdir, readFile, rename, rm, stat, statfs } from 'node:fs/prom
 import { join } from 'node:path';
 import { Level } from 'level';
 import { HeadwaterError } from '../errors.ts';
-import { replaceFile, syncDirectory, writeReserve } from './durable-file.ts';
+import { openScratchFile, replaceFile, syncDirectory, writeReserve } from './durable-file.ts';
 import { checkFormat } from './format-file.ts';
 import { SealedTables } from './sealed-tables.ts';
-import type { Database, DatabaseOptions, Entry, Range, Scanner, Store, WriteBatch } from './store.ts';
+import type { Database, DatabaseOptions, Entry, Range, Scanner, Scratch, Store, WriteBatch } from './store.ts';
 import { soundEntries, tableDamage } from './table-check.ts';
 
 type Db = Level<Uint8Array, Uint8Array>;
@@ -240,6 +240,7 @@ class LevelStore implements Store {
   readonly #lock: Db;
   /** Tables that were found sound by this process, by database: they are never written to again. */
   readonly #sound = new Map<string, Set<string>>();
+  readonly #scratch = new Set<Scratch>();
 
   constructor(directory: string, lock: Db) {
     this.#directory = directory;
@@ -425,7 +426,20 @@ class LevelStore implements Store {
     }
   }
 
+  async openScratch(name: string): Promise<Scratch> {
+    checkName(name);
+    try {
+      const scratch = await openScratchFile(join(this.#directory, `${name}.file`));
+      this.#scratch.add(scratch);
+      return scratch;
+    } catch (error) {
+      throw storeError(name, 'open', error);
+    }
+  }
+
   async close(): Promise<void> {
+    // Whoever has closed its own finds nothing left to do.
+    await Promise.all([...this.#scratch].map((scratch) => scratch.close().catch(() => {})));
     await this.#lock.close();
   }
 }

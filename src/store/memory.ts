@@ -4,9 +4,11 @@
  * commits still in flight each is found or not found afterwards, none in part. Faults are armed from outside.
  */
 import { HeadwaterError } from '../errors.ts';
-import type { Database, DatabaseOptions, Entry, Range, Scanner, Store, WriteBatch } from './store.ts';
+import type { Database, DatabaseOptions, Entry, Range, Scanner, Scratch, Store, WriteBatch } from './store.ts';
 
 type Operation = { readonly key: Buffer; readonly value: Buffer | null };
+
+const SECTOR_BYTES = 512;
 
 /** Entries of one database in key order. */
 class Table {
@@ -48,6 +50,31 @@ class Table {
   }
 }
 
+/** A file that is written in place and never synced. */
+class MemoryScratch {
+  bytes: Buffer = Buffer.alloc(0);
+  /** What the disk has, as opposed to the page cache. */
+  #written: Buffer = Buffer.alloc(0);
+
+  write(bytes: Uint8Array, at: number): void {
+    const grown = Buffer.alloc(Math.max(this.bytes.length, at + bytes.byteLength));
+    grown.set(this.bytes);
+    grown.set(bytes, at);
+    this.bytes = grown;
+  }
+
+  /** Each sector has reached the disk or not. */
+  crash(random: () => number): void {
+    const kept = Buffer.alloc(this.bytes.length);
+    kept.set(this.#written);
+    for (let at = 0; at < this.bytes.length; at += SECTOR_BYTES) {
+      if (random() < 0.5) kept.set(this.bytes.subarray(at, at + SECTOR_BYTES), at);
+    }
+    this.bytes = kept;
+    this.#written = Buffer.from(kept);
+  }
+}
+
 export interface MemoryDiskOptions {
   /** Runs a completion later; the simulator passes its virtual clock. Default: a microtask. */
   readonly schedule?: (task: () => void) => void;
@@ -69,6 +96,7 @@ export class MemoryDisk {
   readonly tables = new Map<string, Table>();
   readonly files = new Map<string, Buffer>();
   readonly quarantined = new Map<string, string>();
+  readonly scratch = new Map<string, MemoryScratch>();
   /** Space that a store holds in reserve; survives a crash as the file on a real disk does. */
   reservedBytes = 0;
   capacityBytes: number;
@@ -105,6 +133,7 @@ export class MemoryDisk {
 
   /** Power cut: the process is gone, commits in flight are there afterwards or not, as chance has it. */
   crash(): void {
+    for (const scratch of this.scratch.values()) scratch.crash(this.#random);
     for (const commit of this.#inFlight) {
       if (this.#random() < 0.5) for (const operation of commit.operations) commit.table.apply(operation);
     }
@@ -414,7 +443,7 @@ export class MemoryStore implements Store {
 
   readFile(name: string): Promise<Uint8Array | undefined> {
     return this.#disk.read(this, () => {
-      const content = this.#disk.files.get(name);
+      const content = this.#disk.files.get(name) ?? this.#disk.scratch.get(name)?.bytes;
       return content === undefined ? undefined : Buffer.from(content);
     });
   }
@@ -423,6 +452,19 @@ export class MemoryStore implements Store {
     const error = this.#disk.meet('write');
     if (error !== null) throw error;
     await this.#disk.read(this, () => this.#disk.files.set(name, Buffer.from(content)));
+  }
+
+  async openScratch(name: string): Promise<Scratch> {
+    this.#assertClosed(name);
+    const scratch = this.#disk.scratch.get(name) ?? new MemoryScratch();
+    this.#disk.scratch.set(name, scratch);
+    return {
+      read: () => Promise.resolve(Buffer.from(scratch.bytes)),
+      write: async (bytes, at) => {
+        if (this.#disk.isMounted(this)) scratch.write(bytes, at);
+      },
+      close: () => Promise.resolve(),
+    };
   }
 
   close(): Promise<void> {

@@ -67,6 +67,13 @@ export interface Database {
   close(): Promise<void>;
 }
 
+/** Survives the end of the process; after a power cut each sector is as one of the writes left it. */
+export interface Scratch {
+  read(): Promise<Uint8Array>;
+  write(bytes: Uint8Array, at: number): Promise<void>;
+  close(): Promise<void>;
+}
+
 export interface Store {
   /** Opens or creates. Rejects with STORE_FAILED when the files cannot be read: the caller quarantines. */
   open(name: string, options: DatabaseOptions): Promise<Database>;
@@ -95,6 +102,8 @@ export interface Store {
   /** Small whole files beside the databases (boot record, copy of the catalog), replaced atomically and synced. */
   readFile(name: string): Promise<Uint8Array | undefined>;
   writeFile(name: string, content: Uint8Array): Promise<void>;
+  /** A file `<name>.file` that is written in place and not synced; created when it is missing. One owner at a time. */
+  openScratch(name: string): Promise<Scratch>;
   /** Releases the lock on the directory. */
   close(): Promise<void>;
 }

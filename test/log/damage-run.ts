@@ -33,7 +33,6 @@ interface Totals {
   cases: number;
   failed: number;
   lost: number;
-  reused: number;
   /** Cases by kind of damage. */
   kinds: Record<string, number>;
 }
@@ -70,13 +69,13 @@ async function work(from: number, to: number, status: string): Promise<void> {
     const guard = setTimeout(() => {
       const waiting = process.getActiveResourcesInfo().join(', ');
       const failed = [`${name}: took more than ${CASE_MS_MAX} ms, waits for ${waiting}`];
-      console.log(JSON.stringify({ kind, failed, lost: 0, reused: 0 }));
+      console.log(JSON.stringify({ kind, failed, lost: 0 }));
       process.exit(3);
     }, CASE_MS_MAX);
-    const { problems, lost, reused } = await tryCase(prepared, file, kind, () => random.unit());
+    const { problems, lost } = await tryCase(prepared, file, kind, () => random.unit());
     clearTimeout(guard);
     const failed = problems.length === 0 ? undefined : [name, ...problems.slice(0, 5)];
-    console.log(JSON.stringify({ kind, failed, lost, reused }));
+    console.log(JSON.stringify({ kind, failed, lost }));
   }
   if (prepared !== null) await rm(dirname(prepared.directory), { recursive: true });
   closeSync(fd);
@@ -101,13 +100,11 @@ function child(from: number, to: number, totals: Totals, failures: string[]): Pr
           kind: string;
           failed?: string[];
           lost: number;
-          reused: number;
         };
         rest = rest.slice(end + 1);
         done++;
         totals.cases++;
         totals.lost += line.lost;
-        totals.reused += line.reused;
         totals.kinds[line.kind] = (totals.kinds[line.kind] ?? 0) + 1;
         if (line.failed !== undefined) {
           totals.failed++;
@@ -137,7 +134,7 @@ const from = Number(values.from);
 const to = from + Number(values.cases);
 if (values.child !== undefined) await work(from, to, values.child);
 else {
-  const totals: Totals = { cases: 0, failed: 0, lost: 0, reused: 0, kinds: {} };
+  const totals: Totals = { cases: 0, failed: 0, lost: 0, kinds: {} };
   const failures: string[] = [];
   for (let next = from; next < to; ) next = await child(next, to, totals, failures);
   console.log(JSON.stringify(totals));
