@@ -6,6 +6,7 @@ import { statfs } from 'node:fs/promises';
 import type { Socket } from 'node:net';
 import { httpAuthenticate, mqttAuthenticator, securitySettings } from './broker-access.ts';
 import { brokerProviders } from './broker-view.ts';
+import { applyTo, clockLogs } from './clock-logs.ts';
 import { type Changes, compareConfig, effectiveConfig } from './config/change.ts';
 import type { Config, Endpoint, ListenerName } from './config/config.ts';
 import { describeSettings } from './config/describe.ts';
@@ -19,6 +20,7 @@ import { KafkaEdge } from './kafka/edge.ts';
 import { Links } from './links/links.ts';
 import type { HeadwaterLog } from './log/headwater-log.ts';
 import { openLog } from './log/log.ts';
+import { TimeCorrections } from './log/time-corrections.ts';
 import type { Logger } from './logger.ts';
 import { Metrics } from './metrics.ts';
 import { MqttEdge } from './mqtt/edge.ts';
@@ -27,6 +29,7 @@ import { Security } from './security/security.ts';
 import { Sources } from './sources/sources.ts';
 import { metaKey } from './store/keys.ts';
 import { openLevelStore } from './store/leveldb.ts';
+import { ClockHistory } from './time/clock-history.ts';
 import { type Machine, systemMachine } from './time/machine.ts';
 import { TrustedTime } from './time/trusted-time.ts';
 import { TransactionCoordinator } from './transactions/coordinator.ts';
@@ -105,6 +108,7 @@ export class Broker {
     });
     const trustedNow = () => time.trustedNow();
     const writtenAt = (timestamp: number) => time.writtenAt(timestamp);
+    const corrections = new TimeCorrections();
     const store = await openLevelStore(settings['data.dir']);
     this.#started('store', () => store.close());
     const log = await openLog({
@@ -122,6 +126,7 @@ export class Broker {
         }),
         timeTrusted: () => time.check(),
         writtenAt,
+        corrections,
         disk: {
           lowBytes: settings['disk.low.bytes'],
           reserveBytes: settings['disk.reserve.bytes'],
@@ -133,6 +138,19 @@ export class Broker {
     this.#started('log', () => log.close());
     await time.start(log.meta);
     this.#started('time', () => time.stop());
+    if (settings['time.source'] === 'auto') {
+      const history = new ClockHistory({
+        clock: env.clock,
+        machine,
+        logger,
+        meta: log.meta,
+        logs: clockLogs(log),
+        trusted: () => time.check(),
+        apply: applyTo(corrections),
+      });
+      await history.start();
+      this.#started('the history of the clock', () => history.stop());
+    }
     this.#declare = () => this.#declareTopics(log);
     await this.#declare();
 

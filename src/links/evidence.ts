@@ -48,6 +48,8 @@ export interface EdgeLog {
     maxBytes: number,
   ): Promise<{ readonly batches: readonly Forwarded[]; readonly nextOffset: number }>;
   offsetForTimestamp(timestamp: number): Promise<number | null>;
+  /** What `read` says of the time of the record at `offset` that once went upstream with `timestamp`. */
+  correctedTime(offset: number, timestamp: number): number;
 }
 
 /** The part of a cursor that evidence is compared with. */

@@ -142,6 +142,7 @@ export function edgeLogOf(partition: Partition, isReplica: boolean, selection: S
       const { batches, nextOffset } = decided(partition, found);
       return { batches: await forwardable(partition, batches, from, how), nextOffset };
     },
+    correctedTime: (offset, timestamp) => partition.correctedTime(offset, timestamp),
     offsetForTimestamp: async (timestamp) => (await partition.offsetForTimestamp(timestamp))?.offset ?? null,
   };
 }

@@ -31,8 +31,9 @@ function sameBytes(ours: Buffer | null, theirs: Buffer | null): boolean {
   return ours === null || theirs === null ? ours === theirs : ours.equals(theirs);
 }
 
-function sameRecord(ours: RecordCursor, theirs: RecordCursor, withTime: boolean): boolean {
-  if (withTime && ours.timestamp !== theirs.timestamp) return false;
+/** `sentTime`: what `theirs` would bear if it were read here now; it may have been sent before its time was corrected. */
+function sameRecord(ours: RecordCursor, theirs: RecordCursor, sentTime: number | null): boolean {
+  if (sentTime !== null && ours.timestamp !== theirs.timestamp && ours.timestamp !== sentTime) return false;
   if (!sameBytes(ours.key, theirs.key) || !sameBytes(ours.value, theirs.value)) return false;
   const [a, b] = [ours.headers(), theirs.headers()];
   return (
@@ -43,6 +44,7 @@ function sameRecord(ours: RecordCursor, theirs: RecordCursor, withTime: boolean)
 
 /** Goes forward only. */
 export class OurRecords {
+  readonly #edge: EdgeLog;
   readonly #batches: AsyncGenerator<Forwarded>;
   #batch: Forwarded | null = null;
   /** Records of `#batch` that are behind us. */
@@ -55,6 +57,7 @@ export class OurRecords {
   common = -1;
 
   constructor(edge: EdgeLog, from: number) {
+    this.#edge = edge;
     this.#batches = batchesOf(edge, from);
     this.offset = from;
   }
@@ -110,7 +113,9 @@ export class OurRecords {
       if (delta < from) continue;
       if (!(await this.skip(delta - done))) return false;
       const mine = await this.#next();
-      if (mine === null || !sameRecord(mine, cursor, withTime)) return false;
+      if (mine === null) return false;
+      const sentTime = withTime ? this.#edge.correctedTime(this.offset - 1, cursor.timestamp) : null;
+      if (!sameRecord(mine, cursor, sentTime)) return false;
       done = delta + 1;
       this.common = this.offset;
     }

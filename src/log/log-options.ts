@@ -1,4 +1,5 @@
 import type { DiskOptions } from './disk-ladder.ts';
+import type { TimeCorrections } from './time-corrections.ts';
 
 /** What the broker's settings say about the log. */
 export interface LogOptions {
@@ -23,6 +24,8 @@ export interface LogOptions {
    * of what came after. Default: the timestamp.
    */
   readonly writtenAt?: (timestamp: number) => number | null;
+  /** What reads correct of timestamps. Default: nothing. */
+  readonly corrections?: TimeCorrections;
   /** Topics that give way first under retentionTotalBytes have the smaller number. Default: all 0. */
   readonly topicPriority?: (topic: string) => number;
   /** Watermarks, reserve and policy of the disk ladder (disk-ladder.ts). Default: it is not watched. */

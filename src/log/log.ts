@@ -30,6 +30,7 @@ import { Slices } from './slice.ts';
 import { sliceBytes } from './slice-size.ts';
 import { SliceWriter, sliceIndexKey } from './slice-writer.ts';
 import { TailCache } from './tail-cache.ts';
+import { TimeCorrections } from './time-corrections.ts';
 import { LogTopic } from './topic.ts';
 import { resolveTopicConfig } from './topic-config.ts';
 import type { CommitListener } from './types.ts';
@@ -191,6 +192,7 @@ export async function openLog({ store, env, metrics, logger, options = {} }: Ope
     ),
     tailCache: new TailCache(TAIL_CACHE_MAX_BYTES),
     stamps,
+    corrections: options.corrections ?? new TimeCorrections(),
     brokerId: options.brokerId ?? 1,
     commitListeners,
     diskRefusal: (topic, bytes) => ladder?.refusal(topic, bytes) ?? null,

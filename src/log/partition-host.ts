@@ -12,6 +12,7 @@ import type { ReadAhead } from './read-ahead.ts';
 import type { LogReader } from './reader.ts';
 import { Segments } from './segments.ts';
 import type { TailCache } from './tail-cache.ts';
+import type { TimeCorrections } from './time-corrections.ts';
 import type { CommitListener } from './types.ts';
 
 /** What all partitions of a log share. */
@@ -23,6 +24,7 @@ export interface PartitionHost {
   readonly readAhead: ReadAhead;
   readonly tailCache: TailCache;
   readonly stamps: EndStamps;
+  readonly corrections: TimeCorrections;
   readonly brokerId: number;
   readonly commitListeners: readonly CommitListener[];
   /** Why the disk's state refuses an append to the topic; null: it does not. */

@@ -26,6 +26,7 @@ import type { Segments } from './segments.ts';
 import type { Slice } from './slice.ts';
 import type { StoredBatch } from './slice-writer.ts';
 import { Tail } from './tail-cache.ts';
+import { correctedResult, earlierOf, firstCorrected } from './time-corrections.ts';
 import type { LogTopic } from './topic.ts';
 import type {
   AbortedTransaction,
@@ -379,10 +380,13 @@ export class LogPartition implements Partition, AppendTarget {
       return Promise.reject(new HeadwaterError('OFFSET_OUT_OF_RANGE', message));
     }
     const upTo = Math.min(options.upTo, this.logEndOffset);
-    if (from >= this.#tail.firstOffset) return Promise.resolve(this.#readTail(from, upTo, maxBytes));
-    const { reader, readAhead } = this.#host;
-    if (only == null) return readAhead.read(this.id, this.segments, from, upTo, maxBytes);
-    return reader.read(this.id, this.segments, from, upTo, maxBytes, 'records', only);
+    const { reader, readAhead, corrections } = this.#host;
+    let found: Promise<ReadResult>;
+    if (from >= this.#tail.firstOffset) found = Promise.resolve(this.#readTail(from, upTo, maxBytes));
+    else if (only == null) found = readAhead.read(this.id, this.segments, from, upTo, maxBytes);
+    else found = reader.read(this.id, this.segments, from, upTo, maxBytes, 'records', only);
+    const corrected = corrections.of(this.id);
+    return corrected === undefined ? found : found.then((result) => correctedResult(corrected, result));
   }
 
   #readTail(from: number, upTo: number, maxBytes: number): ReadResult {
@@ -402,9 +406,15 @@ export class LogPartition implements Partition, AppendTarget {
   }
 
   async offsetForTimestamp(timestamp: number): Promise<{ offset: number; timestamp: number } | null> {
-    const { reader } = this.#host;
+    const { reader, corrections } = this.#host;
     const found = await reader.offsetForTimestamp(this.id, this.segments, timestamp, this.logStartOffset);
-    return found !== null && found.offset < this.highWatermark ? found : null;
+    const visible = found !== null && found.offset < this.highWatermark ? found : null;
+    const corrected = corrections.of(this.id);
+    return corrected === undefined ? visible : earlierOf(visible, await firstCorrected(this, corrected, timestamp));
+  }
+
+  correctedTime(offset: number, timestamp: number): number {
+    return this.#host.corrections.time(this.id, offset, timestamp);
   }
 
   offsetOfMaxTimestamp(): Promise<{ offset: number; timestamp: number } | null> {

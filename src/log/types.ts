@@ -138,6 +138,8 @@ export interface Partition {
   read(options: ReadOptions): Promise<ReadResult>;
   /** The first record with timestamp >= `timestamp`, or null. */
   offsetForTimestamp(timestamp: number): Promise<{ offset: number; timestamp: number } | null>;
+  /** What reads say of the time of the record at `offset` that was stored (or sent elsewhere) with `timestamp`, ms. */
+  correctedTime(offset: number, timestamp: number): number;
   /** The record with the largest timestamp (ListOffsets -3), or null when the log is empty. */
   offsetOfMaxTimestamp(): Promise<{ offset: number; timestamp: number } | null>;
   /** KIP-101: end offset of the largest epoch <= `epoch`; null when unknown. */

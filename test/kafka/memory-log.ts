@@ -147,6 +147,10 @@ export class MemoryPartition implements Partition {
     this.waiters.delete(waiter);
   }
 
+  correctedTime(_offset: number, timestamp: number): number {
+    return timestamp;
+  }
+
   addReplica(): Replica {
     throw new Error('no replicas here');
   }

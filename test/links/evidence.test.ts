@@ -2,7 +2,13 @@ import { describe, expect, it } from 'vitest';
 import { type EdgeLog, locate, locateFresh, type Position, type UpstreamLog } from '../../src/links/evidence.ts';
 import { edgeLogOf } from '../../src/links/forwarding.ts';
 import { EVERYTHING } from '../../src/links/selection.ts';
-import { nextOffsetOf, patchBaseOffset, patchProducer, writeInt64 } from '../../src/wire/batch/record-batch.ts';
+import {
+  nextOffsetOf,
+  patchBaseOffset,
+  patchProducer,
+  shiftTimestamps,
+  writeInt64,
+} from '../../src/wire/batch/record-batch.ts';
 import { encodeBatch } from '../../src/wire/batch/record-encoder.ts';
 import { MemoryLog, type MemoryPartition } from '../kafka/memory-log.ts';
 
@@ -53,6 +59,32 @@ describe('where a link goes on', () => {
   it('after what upstream has beyond the cursor', async () => {
     const located = await locate(cursorAt(10), await edgeOf(0, 60, 5), upstreamOf(40, 5));
     expect(located).toMatchObject({ kind: 'advanced', offset: 40, sequence: 40, upstreamNext: 40 });
+  });
+
+  it('by the records that went upstream before their time was corrected', async () => {
+    const early = 20_000_000_000;
+    const upstream = upstreamOf(40, 5);
+    const before: UpstreamLog = {
+      ...upstream,
+      read: async (...args) =>
+        (await upstream.read(...args)).map((batch) => {
+          const copy = Buffer.from(batch);
+          shiftTimestamps(copy, -early);
+          return copy;
+        }),
+    };
+    const edge = await edgeOf(0, 60, 5);
+    expect(await locate(cursorAt(10), edge, before)).toMatchObject({ kind: 'diverged' });
+    const correcting = {
+      ...edge,
+      correctedTime: (offset: number, time: number) => (offset < 30 ? time + early : time),
+    };
+    // Where it was not corrected, another time is another record.
+    expect(await locate(cursorAt(10), correcting, before)).toMatchObject({ kind: 'diverged', offset: 30 });
+    const all = { ...edge, correctedTime: (_: number, time: number) => time + early };
+    expect(await locate(cursorAt(10), all, before)).toMatchObject({ kind: 'advanced', offset: 40, upstreamNext: 40 });
+    // Some of it may have gone upstream with its time corrected.
+    expect(await locate(cursorAt(10), all, upstream)).toMatchObject({ kind: 'advanced', offset: 40 });
   });
 
   it.each([

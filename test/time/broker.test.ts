@@ -16,7 +16,8 @@ let directory = '';
 let broker: Broker;
 let wall = 0;
 let boot = '';
-const machine: Machine = { bootId: async () => boot, uptime: () => 1_000, synchronised: async () => null };
+let up = 1_000;
+const machine: Machine = { bootId: async () => boot, uptime: () => up, synchronised: async () => null };
 
 async function start(flags: Record<string, string> = {}): Promise<void> {
   const anywhere = '127.0.0.1:0';
@@ -36,6 +37,7 @@ async function trusted(): Promise<string | undefined> {
 }
 
 beforeEach(async () => {
+  up = 1_000;
   directory = await mkdtemp(join(tmpdir(), 'headwater-time-'));
 });
 
@@ -95,4 +97,67 @@ it('delivers what was retained in 1970 with an expiry, and lets expire what was 
     ['t/1970', 60],
     ['t/last', undefined],
   ]);
+});
+
+const HOUR = 3_600_000;
+
+/** Three boots in 1970, each of an hour of records; in the last one the network comes and with it the time. */
+async function threeBoots(): Promise<void> {
+  for (const name of ['first', 'second', 'third']) {
+    [boot, wall, up] = [name, 15_000, 15_000];
+    await start();
+    for (const minute of [0, 30, 60]) {
+      wall = up = 15_000 + minute * 60_000;
+      await publish(`${name} ${minute}`);
+    }
+    if (name !== 'third') await broker.stop();
+  }
+}
+
+async function publish(text: string): Promise<void> {
+  const { mqtt } = broker.addresses();
+  const client = await connectAsync(`mqtt://${mqtt!.host}:${mqtt!.port}`, { reconnectPeriod: 0 });
+  await client.publishAsync('sensor', text, { qos: 1 });
+  await client.endAsync();
+}
+
+type Message = { offset: number; timestamp: number; value: string };
+
+async function messages(from: string): Promise<Message[]> {
+  const { http } = broker.addresses();
+  const path = `/api/v1/topics/mqtt/messages?partition=0&limit=100&${from}`;
+  const answer = await fetch(`http://${http!.host}:${http!.port}${path}`);
+  return (await answer.json()) as Message[];
+}
+
+const values = (found: readonly Message[]) => found.map(({ value, timestamp }) => [value, timestamp]);
+
+it('records of boots that did not know the time get it when it comes: exact in this boot, in order before', async () => {
+  await threeBoots();
+  const before = await messages('offset=0');
+  expect(before.map(({ timestamp }) => timestamp).every((timestamp) => timestamp < DAY)).toBe(true);
+  // Two hours after the boot, the clock is set.
+  [wall, up] = [TODAY, 2 * HOUR];
+  expect(await trusted()).toBe('1');
+  await expect.poll(async () => (await messages('offset=0'))[0]!.timestamp, { timeout: 20_000 }).toBeGreaterThan(DAY);
+  await publish('after');
+  const bootedAt = TODAY - 2 * HOUR;
+  // The last record of a boot is taken for as old as the next boot.
+  const [second, first] = [bootedAt - HOUR, bootedAt - 2 * HOUR - 15_000];
+  const expected = [
+    ...[0, 30, 60].map((minute) => [`first ${minute}`, first + minute * 60_000]),
+    ...[0, 30, 60].map((minute) => [`second ${minute}`, second + minute * 60_000]),
+    ...[0, 30, 60].map((minute) => [`third ${minute}`, bootedAt + 15_000 + minute * 60_000]),
+    ['after', TODAY],
+  ];
+  expect(values(await messages('offset=0'))).toEqual(expected);
+  // By time: the first record at or after it.
+  expect(values(await messages(`timestamp=${bootedAt + HOUR}`))).toEqual(expected.slice(8));
+  expect(values(await messages(`timestamp=${first + 1}`))).toEqual(expected.slice(1));
+  // It stays so, whatever boots come: also one that begins in 1970 again.
+  await broker.stop();
+  [boot, wall, up] = ['fourth', 15_000, 15_000];
+  await start();
+  await publish('fourth');
+  expect(values(await messages('offset=0'))).toEqual([...expected, ['fourth', 15_000]]);
 });
