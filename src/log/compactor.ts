@@ -392,6 +392,7 @@ export class Compactor {
       { key: metaKey('compaction', partition.id), value: encode({ v: VERSION, dirty, horizon, since }) },
     ]);
     this.#progress.set(partition.id, next);
+    partition.compacted(job.end);
     this.#parts.logger.debug(
       { partition: partition.name, below: dirty, keys: job.map.size },
       'a partition was compacted',

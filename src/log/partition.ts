@@ -535,6 +535,11 @@ export class LogPartition implements Partition, AppendTarget {
     return ranges;
   }
 
+  /** Compaction has been through everything below `offset`: what memory has of it says more than the store. */
+  compacted(offset: number): void {
+    this.#host.tailCache.dropBelow(this.#tail, offset);
+  }
+
   /** The topic is gone: everyone who waits is answered. */
   delete(): void {
     this.#deleted = true;

@@ -79,6 +79,13 @@ export class TailCache {
     }
   }
 
+  /** Forgets a partition's batches below `offset`, which the store now serves otherwise; their bytes leave the count later. */
+  dropBelow(tail: Tail, offset: number): void {
+    const { entries } = tail;
+    while (tail.head < entries.length && entries[tail.head]!.lastOffset < offset) tail.head++;
+    if (tail.head === entries.length) this.clear(tail);
+  }
+
   /** Forgets a partition's batches; their bytes leave the count as the queue moves on. */
   clear(tail: Tail): void {
     tail.entries.length = 0;
