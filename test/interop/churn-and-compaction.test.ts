@@ -17,7 +17,7 @@ const SECONDS = Number(process.env.CHURN_SECONDS ?? 60);
 const SEED = Number(process.env.CHURN_SEED ?? Date.now() % 1_000_000);
 const TESTS = 'rebalances under churn with Java clients';
 
-it.concurrent.runIf(havePeers(TESTS, 'javac') && haveKafka(TESTS))(
+it.runIf(havePeers(TESTS, 'javac') && haveKafka(TESTS)).concurrent(
   `no partition has two owners, nothing is skipped, nothing committed is read again (seed ${SEED})`,
   async ({ expect }) => {
     const target = await startTarget();
@@ -41,7 +41,7 @@ it.concurrent.runIf(havePeers(TESTS, 'javac') && haveKafka(TESTS))(
 
 const COMPACTION = 'log compaction with real clients';
 
-it.concurrent.runIf(havePeers(COMPACTION, 'kcat') && haveKafka(COMPACTION))(
+it.runIf(havePeers(COMPACTION, 'kcat') && haveKafka(COMPACTION)).concurrent(
   'a compacted topic keeps the newest record of each key where it was',
   async ({ expect }) => {
     const target = await startTarget();

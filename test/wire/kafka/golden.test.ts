@@ -1,6 +1,6 @@
 /**
- * Requests of real clients (Java 4.3 and 3.9, librdkafka 2.0, kafkajs 2.2) and the answers Apache Kafka 4.3.1 gave them,
- * captured between the two: what we decode and encode again must be the same bytes.
+ * Requests of real clients (Java 4.3 and 3.9, librdkafka 2.0, kafkajs 2.2, @platformatic/kafka 2.12) and the answers Apache
+ * Kafka 4.3.1 gave them, captured between the two: what we decode and encode again must be the same bytes.
  */
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
