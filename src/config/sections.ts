@@ -147,6 +147,13 @@ export const LINK_FIELDS = [
     doc: '`sync`: the upstream is a replica of the topic; `acks=all` here waits for it while it is in sync.',
   },
   {
+    name: 'transactional',
+    kind: 'boolean',
+    default: false,
+    runtime: false,
+    doc: 'type kafka: records go up in transactions that also carry the position of this link, for readers with `read_committed`. Needs `acks: all` and `partitioner: keep`.',
+  },
+  {
     name: 'oversize',
     kind: 'choice',
     choices: ['block', 'skip'],

@@ -164,6 +164,12 @@ function checkLink(link: LinkSection, report: Report): void {
       if (problem !== null) report(at('pull'), problem);
     }
   }
+  if (link.transactional) {
+    if (link.type !== 'kafka') report(at('transactional'), 'needs a link of type kafka');
+    if (link.acks !== 'all') report(at('acks'), `"${link.acks}" cannot be together with transactional; it needs all`);
+    if (link.partitioner !== 'keep')
+      report(at('partitioner'), `"${link.partitioner}" cannot be together with transactional; it needs keep`);
+  }
   for (const filter of link.filter) {
     const problem = filterProblem(filter.replace(/^!/, ''));
     if (problem !== null) report(at('filter'), problem);

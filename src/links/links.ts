@@ -10,12 +10,13 @@ import type { Logger } from '../logger.ts';
 import type { Metrics } from '../metrics.ts';
 import type { MetaStore } from '../store/meta.ts';
 import { loadCodec } from '../wire/batch/compression.ts';
-import { KafkaLink, type KafkaLinkOptions } from './kafka-link.ts';
+import { KafkaLink, type KafkaLinkDependencies, type KafkaLinkOptions } from './kafka-link.ts';
 import { linkMetrics } from './link-metrics.ts';
 import type { MqttLink, MqttLinkDependencies, PulledRouteOf } from './mqtt-link.ts';
 import { isOpen, LinkBudget, type WindowMatcher, windowMatcher } from './policy.ts';
 import { selectionOf } from './selection.ts';
 import type { LinkSettings, LinkStatus } from './settings.ts';
+import type { TransactionalLink } from './transactional-link.ts';
 
 const POLICY_INTERVAL_MS = 1_000;
 /** Sync links show as brokers with these ids in Metadata. */
@@ -41,7 +42,7 @@ export interface LinksDependencies {
 }
 
 interface Running {
-  readonly link: KafkaLink | MqttLink;
+  readonly link: KafkaLink | TransactionalLink | MqttLink;
   settings: LinkSettings;
   window: WindowMatcher;
   readonly budget: LinkBudget;
@@ -75,7 +76,11 @@ export class Links {
       };
       const link =
         settings.type === 'kafka'
-          ? new KafkaLink(await this.#optionsOf(name, settings, REPLICA_ID_BASE + index), dependencies)
+          ? await this.#kafkaLink(
+              settings,
+              await this.#optionsOf(name, settings, REPLICA_ID_BASE + index),
+              dependencies,
+            )
           : await this.#mqttLink(name, settings, dependencies);
       const running = {
         link,
@@ -101,6 +106,16 @@ export class Links {
       open:
         !paused && isOpen(window, now) && budget.allows(settings['budget.day.bytes'], settings['budget.month.bytes']),
     });
+  }
+
+  async #kafkaLink(
+    settings: LinkSettings,
+    options: KafkaLinkOptions,
+    dependencies: KafkaLinkDependencies,
+  ): Promise<KafkaLink | TransactionalLink> {
+    if (!settings.transactional) return new KafkaLink(options, dependencies);
+    const { TransactionalLink } = await import('./transactional-link.ts');
+    return new TransactionalLink(options, dependencies);
   }
 
   async #optionsOf(name: string, settings: LinkSettings, replicaId: number): Promise<KafkaLinkOptions> {

@@ -1,4 +1,5 @@
 /** The records of a partition as they go upstream, one after the other, for comparing them with what upstream has. */
+import type { ConsumedRecord } from '../client/consumer.ts';
 import { openBatch } from '../wire/batch/compression.ts';
 import { baseOffsetOf, hasLogAppendTime, lastOffsetDeltaOf } from '../wire/batch/record-batch.ts';
 import type { RecordCursor } from '../wire/batch/record-cursor.ts';
@@ -120,6 +121,15 @@ export class OurRecords {
       this.common = this.offset;
     }
     return this.skip(lastOffsetDeltaOf(theirs) + 1 - done);
+  }
+
+  /** Takes one; whether it is the same as `theirs`. */
+  async matchesRecord(theirs: ConsumedRecord): Promise<boolean> {
+    const mine = await this.#next();
+    if (mine === null || mine.timestamp !== theirs.timestamp) return false;
+    if (!sameBytes(mine.key, theirs.key) || !sameBytes(mine.value, theirs.value)) return false;
+    this.common = this.offset;
+    return true;
   }
 
   async close(): Promise<void> {

@@ -8,6 +8,7 @@ export interface LinkSettings {
   readonly rename: string;
   readonly acks: '1' | 'all';
   readonly replicas: 'async' | 'sync';
+  readonly transactional: boolean;
   readonly oversize: 'block' | 'skip';
   readonly 'compression.type': 'stored' | 'gzip' | 'snappy' | 'lz4' | 'zstd';
   readonly filter: readonly string[];

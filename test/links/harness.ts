@@ -25,6 +25,7 @@ export const DEFAULTS: LinkSettings = {
   rename: '{broker}.{topic}',
   acks: 'all',
   replicas: 'async',
+  transactional: false,
   oversize: 'block',
   'compression.type': 'stored',
   filter: [],
