@@ -21,6 +21,7 @@ const FILES: Readonly<Record<string, string>> = {
   '/actions.js': 'actions.js',
   '/chart.js': 'chart.js',
   '/dom.js': 'dom.js',
+  '/rates.js': 'rates.js',
   '/page.css': 'page.css',
   '/icon.svg': 'icon.svg',
 };

@@ -1,6 +1,7 @@
 import { mkdirSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { encode } from 'cbor-x';
 import { connectAsync } from 'mqtt';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { TestBroker } from '../support/broker.ts';
@@ -28,6 +29,10 @@ describe.runIf(havePeers('the admin page in a browser', 'chromium'))('the admin 
       await client.publishAsync(`plant/${n % 5}/temp`, JSON.stringify({ n, celsius: 21.5 }), { qos: 1 });
     }
     await client.publishAsync('plant/x/note', '<img src=x onerror="window.hacked = true"><b>bold</b>', { qos: 1 });
+    await client.publishAsync('plant/y/reading', Buffer.from(encode({ temperature: -21.5, door: 'open' })), {
+      qos: 1,
+      properties: { userProperties: { units: 'temperature=Cel' } },
+    });
     browser = await Browser.start();
     await browser.view({ width: 1200, height: 900 });
     await browser.open(url(''));
@@ -59,6 +64,8 @@ describe.runIf(havePeers('the admin page in a browser', 'chromium'))('the admin 
     await show('topics', 'temperature');
     expect(await text()).toMatch(/temperature\s+2\s+120/);
     await show('topics/temperature', 'retention.ms');
+    // Asked again after three seconds, it knows a rate.
+    await browser.until('/\\d\\.\\d\\/s/.test(document.querySelector("main").innerText)');
     await show('links', '127.0.0.1:1');
     await show('clients', 'sensor-7');
   });
@@ -66,6 +73,7 @@ describe.runIf(havePeers('the admin page in a browser', 'chromium'))('the admin 
   it('shows messages as what they are, and never as markup', async () => {
     await show('messages/temperature/0/0', '"celsius":21.5');
     await show('messages/mqtt/0/0', '<img src=x');
+    expect(await text()).toMatch(/temperature\s+-21\.5 °C\s+door\s+open/);
     expect(await browser.ask('[window.hacked ?? null, document.querySelectorAll("main img, main b").length]')).toEqual([
       null,
       0,
@@ -127,10 +135,11 @@ describe.runIf(havePeers('the admin page in a browser', 'chromium'))('the admin 
           ['', 'hub'],
           ['topics', 'temperature'],
           ['messages/temperature/0/0', 'celsius'],
+          ['messages/mqtt/0/0', '°C'],
         ] as const) {
           await show(name, wanted);
           expect(await browser.ask('document.documentElement.scrollWidth <= innerWidth'), `${size} ${name}`).toBe(true);
-          if (process.env['UPDATE_PICTURES'] === undefined) continue;
+          if (process.env['UPDATE_PICTURES'] === undefined || name.startsWith('messages/mqtt')) continue;
           await browser.picture(`${PICTURES}${name === '' ? 'overview' : name.split('/')[0]}-${size}-${scheme}.png`);
         }
       }

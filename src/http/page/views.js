@@ -2,12 +2,22 @@
 import { alterTopic, api, createTopic, deleteTopic, resetOffsets } from './actions.js';
 import { chart } from './chart.js';
 import { bytes, count, duration, facts, h, table, time } from './dom.js';
+import { perSecond, rate } from './rates.js';
 
 const link = (href, text) => h('a', { href }, text);
 const topicLink = (name) => link(`#/topics/${encodeURIComponent(name)}`, name);
 const section = (title, buttons, ...content) =>
   h('section', {}, h('div', { class: 'bar' }, h('h2', {}, title), ...buttons), ...content);
 const button = (text, click, kind = null) => h('button', { type: 'button', class: kind, click }, text);
+
+/** Records that the topic has taken in, a second. */
+const intake = ({ name, partitions }) =>
+  perSecond(
+    rate(
+      `topic ${name}`,
+      partitions.reduce((sum, { highWatermark }) => sum + highWatermark, 0),
+    ),
+  );
 
 /** Counts between samples as a rate a second. */
 function rates({ at, records }) {
@@ -72,6 +82,7 @@ export async function topics() {
           { head: 'Topic', of: ({ name }) => topicLink(name) },
           { head: 'Partitions', of: ({ partitions }) => partitions.length, number: true },
           { head: 'Records', of: ({ records }) => count(records), number: true },
+          { head: 'Intake', of: intake, number: true },
           { head: 'Size', of: ({ sizeBytes }) => bytes(sizeBytes), number: true },
           {
             head: 'Kept',
@@ -99,6 +110,7 @@ export async function topic(name) {
       ],
       facts([
         ['Records', count(found.records)],
+        ['Intake', intake(found)],
         ['Size', bytes(found.sizeBytes)],
         ['Id', found.id],
       ]),
@@ -236,9 +248,10 @@ function linksSection(all) {
         { head: 'Backlog', of: ({ backlogRecords }) => count(backlogRecords), number: true },
         { head: 'Bytes', of: ({ backlogBytes }) => bytes(backlogBytes), number: true },
         { head: 'Oldest', of: ({ oldestUnsentAgeMs }) => duration(oldestUnsentAgeMs), number: true },
+        { head: 'Records', of: ({ recordsPerSecond }) => perSecond(recordsPerSecond), number: true },
         {
-          head: 'Records/s',
-          of: ({ recordsPerSecond }) => (recordsPerSecond === null ? '–' : recordsPerSecond.toFixed(1)),
+          head: 'Rate',
+          of: ({ bytesPerSecond }) => (bytesPerSecond === null ? '–' : `${bytes(Math.round(bytesPerSecond))}/s`),
           number: true,
         },
         { head: 'Drained in', of: ({ etaMs }) => duration(etaMs), number: true },
@@ -273,6 +286,7 @@ export async function clients() {
           { head: 'User', of: ({ user }) => user ?? '–' },
           { head: 'Address', of: ({ address }) => address },
           { head: 'Protocol', of: ({ protocol }) => protocol },
+          { head: 'Since', of: ({ connectedAt }) => time(connectedAt) },
           { head: 'Subscriptions', of: ({ subscriptions }) => count(subscriptions), number: true },
           { head: 'In flight', of: ({ inflight }) => count(inflight), number: true },
         ],
@@ -345,7 +359,12 @@ export async function messages(name, partition = '0', from = '-50') {
           },
           {
             head: 'Value',
-            of: ({ value, valueFormat }) => (valueFormat === 'null' ? 'null' : shown(value)),
+            of: ({ value, valueFormat, units }) =>
+              valueFormat === 'null'
+                ? h('span', { class: 'muted' }, 'null')
+                : units
+                  ? fields(value, units)
+                  : shown(value),
             class: 'value',
           },
           { head: 'As', of: ({ valueFormat }) => h('span', { class: 'muted' }, valueFormat) },
@@ -363,6 +382,17 @@ export async function messages(name, partition = '0', from = '-50') {
       ),
     ),
   ];
+}
+
+/** A reading whose record names the units of its fields. */
+function fields(value, units) {
+  if (value === null || typeof value !== 'object' || Array.isArray(value)) return shown(value);
+  const rows = Object.entries(value).map(([name, item]) => {
+    const unit = Object.hasOwn(units, name) ? units[name] : null;
+    const text = typeof item === 'string' ? item : JSON.stringify(item);
+    return h('div', {}, h('dt', {}, name), h('dd', {}, text, unit && h('span', { class: 'unit' }, ` ${unit}`)));
+  });
+  return h('dl', { class: 'fields' }, ...rows);
 }
 
 function shown(value) {
