@@ -13,9 +13,12 @@ import {
   MQTT_CATCH_UP_READERS_MAX,
   MQTT_RETAINED_MAX_BYTES,
   MQTT_WILLS_MAX_BYTES,
+  QUOTA_CLIENTS_MAX,
+  QUOTAS_MAX,
   READ_AHEAD_MAX_BYTES,
   SOURCE_READ_BYTES,
   TAIL_CACHE_MAX_BYTES,
+  USERS_OVER_KAFKA_MAX,
 } from '../limits.ts';
 import type { Config } from './config.ts';
 
@@ -28,6 +31,9 @@ const PROCESS_BYTES = 66 * MiB;
 const MEMTABLE_BYTES = 8 * MiB;
 /** An idle connection, sockets included: 2,000 of them were measured at 5 KiB each. */
 const CONNECTION_BYTES = 8 * KiB;
+/** A user with a scrypt hash and both SCRAM credentials; a quota, or a client's use of one. */
+const USER_BYTES = 1 * KiB;
+const QUOTA_BYTES = 512;
 /** Batches read ahead of what a link has in flight. */
 const LINK_READ_AHEAD = 2;
 
@@ -54,6 +60,10 @@ export function memoryBudget({ settings, links, sources }: Budgeted): BudgetLine
     { what: 'Kafka requests and answers', bytes: KAFKA_PARTIAL_REQUESTS_MAX_BYTES + KAFKA_OUTPUT_MAX_BYTES },
     { what: 'max.connections', bytes: settings['max.connections'] * CONNECTION_BYTES },
     { what: 'consumer groups', bytes: GROUPS_TOTAL_MAX_BYTES },
+    {
+      what: 'users and quotas',
+      bytes: USERS_OVER_KAFKA_MAX * USER_BYTES + (QUOTAS_MAX + QUOTA_CLIENTS_MAX) * QUOTA_BYTES,
+    },
     {
       what: 'retained messages, wills and MQTT catch-up',
       bytes: MQTT_RETAINED_MAX_BYTES + MQTT_WILLS_MAX_BYTES + MQTT_CATCH_UP_READERS_MAX * MQTT_CATCH_UP_READ_BYTES,
