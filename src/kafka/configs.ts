@@ -16,7 +16,7 @@ export const RESOURCE = Object.freeze({ TOPIC: 2, BROKER: 4, BROKER_LOGGER: 8, C
 const SOURCE = Object.freeze({ DYNAMIC_TOPIC: 1, STATIC_BROKER: 4, DEFAULT: 5 });
 
 /** The protocol's value types. */
-const KIND = Object.freeze({ string: 2, int: 3, long: 5, list: 7 });
+const KIND = Object.freeze({ string: 2, int: 3, long: 5, double: 6, list: 7 });
 
 export const OPERATION = Object.freeze({ SET: 0, DELETE: 1, APPEND: 2, SUBTRACT: 3 });
 

@@ -1,8 +1,5 @@
 /** What compaction looks at and when it is worth it: numbers in, numbers out. */
 
-/** Share of what no pass has seen, of all that a pass would read: Kafka's min.cleanable.dirty.ratio. */
-export const MIN_DIRTY_SHARE = 0.5;
-
 export interface CleanableStretch {
   readonly lastOffset: number;
   readonly bytes: number;
@@ -51,7 +48,7 @@ export function cleanable(stretches: readonly CleanableStretch[], limits: Cleana
   return { end, dirtyBytes, cleanBytes };
 }
 
-/** 0: nothing to do. */
+/** Share of what no pass has seen, of all that a pass would read (min.cleanable.dirty.ratio). 0: nothing to do. */
 export function dirtyShare({ dirtyBytes, cleanBytes }: Cleanable): number {
   return dirtyBytes === 0 ? 0 : dirtyBytes / (dirtyBytes + cleanBytes);
 }

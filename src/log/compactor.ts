@@ -28,7 +28,7 @@ import {
 import type { RecordCursor } from '../wire/batch/record-cursor.ts';
 import type { AppendQueue } from './append-queue.ts';
 import { CompactedBatches, keepRecords } from './compact-batch.ts';
-import { type Cleanable, cleanable, dirtyShare, MIN_DIRTY_SHARE } from './compaction-choice.ts';
+import { type Cleanable, cleanable, dirtyShare } from './compaction-choice.ts';
 import { KEY_MAP_BYTES_PER_KEY, KeyMap } from './key-map.ts';
 import type { LogPartition } from './partition.ts';
 import { type LogReader, recordsOf } from './reader.ts';
@@ -179,7 +179,11 @@ export class Compactor {
         },
       );
       const share = dirtyShare(found);
-      if (share >= MIN_DIRTY_SHARE && (best === null || share > dirtyShare(best.found))) {
+      if (
+        share > 0 &&
+        share >= config['min.cleanable.dirty.ratio'] &&
+        (best === null || share > dirtyShare(best.found))
+      ) {
         best = { partition, progress, found };
       }
     }

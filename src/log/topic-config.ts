@@ -11,6 +11,7 @@ export interface TopicConfig {
   readonly 'delete.retention.ms': number;
   readonly 'max.message.bytes': number;
   readonly 'message.timestamp.type': 'CreateTime' | 'LogAppendTime';
+  readonly 'min.cleanable.dirty.ratio': number;
   readonly 'min.compaction.lag.ms': number;
   readonly 'min.insync.replicas': number;
   readonly 'retention.bytes': number;
@@ -21,7 +22,7 @@ export interface TopicConfig {
 
 export type TopicSetting = keyof TopicConfig;
 
-type Kind = 'list' | 'string' | 'int' | 'long';
+type Kind = 'list' | 'string' | 'int' | 'long' | 'double';
 
 export interface TopicSettingRow {
   readonly name: TopicSetting;
@@ -75,6 +76,14 @@ export const TOPIC_SETTINGS: readonly TopicSettingRow[] = [
     allowed: ['CreateTime', 'LogAppendTime'],
     default: 'CreateTime',
     doc: 'Whose clock stamps a record: its producer, or this broker when it is appended.',
+  },
+  {
+    name: 'min.cleanable.dirty.ratio',
+    kind: 'double',
+    unit: null,
+    allowed: { min: 0, max: 1 },
+    default: '0.5',
+    doc: 'A compacted partition is compacted when at least this share of it is new since the last time. Smaller: less disk, more writes.',
   },
   {
     name: 'min.compaction.lag.ms',
@@ -165,6 +174,11 @@ function parseValue(row: TopicSettingRow, text: string): string | number {
     throw new HeadwaterError('INVALID_CONFIG', `${row.name}: "${text}" is not one of ${row.allowed.join(', ')}`);
   }
   const { min, max } = row.allowed as { min: number; max: number };
+  if (row.kind === 'double') {
+    const number = /^(\d+(\.\d*)?|\.\d+)(e-?\d+)?$/i.test(text.trim()) ? Number(text) : Number.NaN;
+    if (number >= min && number <= max) return number;
+    throw new HeadwaterError('INVALID_CONFIG', `${row.name}: "${text}" is not a number from ${min} to ${max}`);
+  }
   const value = parseQuantity(text) ?? (/^9223372036854775807$/.test(text.trim()) ? MAX : null);
   if (value === null || value < min || value > max) {
     const unit = row.unit === null ? '' : ` ${row.unit}`;

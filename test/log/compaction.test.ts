@@ -272,6 +272,25 @@ describe('compaction', () => {
     expect(await more()).toEqual([]);
   });
 
+  it('waits until min.cleanable.dirty.ratio of a partition is new', async () => {
+    for (const [ratio, due] of [
+      ['0.9', false],
+      ['0.1', true],
+    ] as const) {
+      const log = await openOnDisk(new MemoryDisk(), small);
+      const config = { 'cleanup.policy': 'compact', 'min.cleanable.dirty.ratio': ratio };
+      const partition = (await log.createTopic(topicSpec('t', 1, config))).partitions[0] as LogPartition;
+      const model = new Model();
+      for (let i = 0; i < 200; i++) await put(model, partition, `k${i % 100}`, `${i} ${'x'.repeat(80)}`);
+      await fill(log);
+      expect(await passes(log)).toBeGreaterThan(0);
+      for (let i = 0; i < 50; i++) await put(model, partition, `k${i}`, `again ${'x'.repeat(80)}`);
+      await fill(log);
+      expect((await passes(log)) > 0).toBe(due);
+      await log.close();
+    }
+  });
+
   it('does not touch what is younger than min.compaction.lag.ms', async () => {
     const clock = new TestClock();
     const log = await openOnDisk(new MemoryDisk(), small, clock);

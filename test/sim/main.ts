@@ -11,7 +11,7 @@ const { values } = parseArgs({
 });
 const first = Number(values.from);
 const last = first + Number(values.seeds) - 1;
-const totals = { acknowledged: 0, crashes: 0, faults: 0, flips: 0, lost: 0, gaveWay: 0 };
+const totals = { acknowledged: 0, crashes: 0, faults: 0, flips: 0, lost: 0, gaveWay: 0, compacted: 0 };
 let failed = 0;
 for (let seed = first; seed <= last; seed++) {
   try {

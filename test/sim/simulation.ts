@@ -17,11 +17,13 @@ import { CHUNK_RECORD_PARTITION, parseBatchKey, parseSliceName } from '../../src
 import { MemoryDisk } from '../../src/store/memory.ts';
 import { encodeBatch } from '../../src/wire/batch/record-encoder.ts';
 import { drain, SeededRandom, SimClock } from './clock.ts';
+import { KeyedModel, readKeyed } from './keyed-model.ts';
 
 const TOPICS = 3;
 const PARTITIONS_PER_TOPIC = 2;
 const PRODUCERS = 4;
 const CAPACITY = 400_000;
+const KEYED_TOPIC = 'keyed';
 
 /** What the outside knows of one partition. */
 interface Model {
@@ -53,6 +55,8 @@ export interface SimulationResult {
   readonly lost: number;
   /** Of those lost, what gave way on a full disk. */
   readonly gaveWay: number;
+  /** Superseded records that compaction has taken. */
+  readonly compacted: number;
 }
 
 export class Simulation {
@@ -61,6 +65,7 @@ export class Simulation {
   readonly #disk: MemoryDisk;
   readonly #models = new Map<string, Model>();
   readonly #producers: Producer[] = [];
+  readonly #keyed = new KeyedModel();
   readonly #trace: string[] = [];
   #log: HeadwaterLog | null = null;
   #metrics = new Metrics();
@@ -119,6 +124,7 @@ export class Simulation {
       flips: this.#flips,
       lost,
       gaveWay: this.#gaveWay,
+      compacted: this.#keyed.compacted,
     };
   }
 
@@ -182,6 +188,17 @@ export class Simulation {
         this.#models.set(name, { name, acknowledged: new Map(), sent: new Set(), logStart: 0, logEnd: 0, epoch: 0 });
       }
     }
+    await this.#wait(
+      this.#log!.createTopic({
+        name: KEYED_TOPIC,
+        partitions: 1,
+        config: new Map([
+          ['cleanup.policy', 'compact'],
+          ['min.cleanable.dirty.ratio', '0.2'],
+          ['delete.retention.ms', String(this.#keyed.deleteRetentionMs)],
+        ]),
+      }),
+    );
     const models = [...this.#models.values()];
     for (let i = 0; i < PRODUCERS; i++) {
       const id = await this.#wait(this.#log!.nextProducerId());
@@ -202,6 +219,7 @@ export class Simulation {
   async #action(): Promise<void> {
     const random = this.#random;
     const dice = random.unit();
+    if (dice < 0.15) return this.#appendKeyed();
     if (dice < 0.5) return this.#append(this.#anyModel());
     if (dice < 0.75) return this.#produce(this.#producers[random.below(this.#producers.length)]!);
     if (dice < 0.85) return void (await this.#readSome(this.#anyModel()));
@@ -232,6 +250,24 @@ export class Simulation {
         (error, offset) => {
           if (generation !== this.#generation) return this.#fail('an append of a dead process was answered');
           if (error === null) this.#acknowledge(model, offset, [value]);
+        },
+      );
+    }
+  }
+
+  /** To the compacted topic: few keys, some tombstones. */
+  #appendKeyed(): void {
+    const generation = this.#generation;
+    for (let i = 1 + this.#random.below(6); i > 0; i--) {
+      const record = this.#keyed.next(this.#random);
+      const key = Buffer.from(record.key);
+      const value = record.value === null ? null : Buffer.from(record.value);
+      this.#log!.topic(KEYED_TOPIC)!.partitions[0]!.appendRecord(
+        { key, value, headers: [], timestamp: -1 },
+        1,
+        (error, offset) => {
+          if (generation !== this.#generation) return this.#fail('a keyed append of a dead process was answered');
+          if (error === null) this.#keyed.acknowledge(offset, record, this.#clock.now());
         },
       );
     }
@@ -406,6 +442,8 @@ export class Simulation {
         await this.#wait(this.#values(model, partition, partition.logStartOffset, 1 << 20, 1_000_000)),
       );
     }
+    const keyedPartition = this.#log!.topic(KEYED_TOPIC)!.partitions[0]!;
+    const keyed = await this.#wait(readKeyed(keyedPartition));
     // What was found damaged just now is on its way into the ledger.
     const until = this.#clock.monotonic() + 1_000;
     while (await this.#clock.step(until));
@@ -413,6 +451,9 @@ export class Simulation {
     if (lost.size > this.#gaveWay && !this.#damaged)
       this.#fail(`${lost.size} offsets in the ledger without any damage`);
     for (const model of this.#models.values()) this.#verifyPartition(model, seen.get(model.name)!, lost);
+    const isLost = (offset: number) => lost.has(`${KEYED_TOPIC}-0:${offset}`);
+    const problems = this.#keyed.check(keyed, keyedPartition, this.#clock.now(), isLost);
+    for (const problem of problems) this.#fail(problem);
   }
 
   #verifyPartition(model: Model, values: Map<number, string>, lost: ReadonlySet<string>): void {
