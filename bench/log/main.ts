@@ -1,10 +1,11 @@
 /**
- * node test/sim/run.mjs bench/log/main.ts [--seconds 3] [--mb 256] [--only append,...]
+ * Run by bench/log/run.mjs, which sets the launcher's flags: one part a process.
  * Each append case is followed by a plain append-only file that is written and synced in the same commits: the ratio is
- * what the log costs. Device bytes are write_bytes of /proc/self/io.
+ * what the log costs. "device" is what the block device below wrote meanwhile, the journal of the file system included
+ * (right on a machine that does nothing else); "io" is write_bytes of /proc/self/io, which knows no journal.
  */
-import { spawn } from 'node:child_process';
-import { mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
+import { spawn, spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { open as openFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -17,12 +18,12 @@ import { silentLogger } from '../../src/logger.ts';
 import { Metrics } from '../../src/metrics.ts';
 import { openLevelStore } from '../../src/store/leveldb.ts';
 
-const { values: args, positionals } = parseArgs({
-  allowPositionals: true,
+const { values: args } = parseArgs({
   options: {
     seconds: { type: 'string', default: '3' },
-    mb: { type: 'string', default: '256' },
-    only: { type: 'string', default: 'append,json,flood,retention,read,reopen' },
+    mb: { type: 'string', default: '1000' },
+    part: { type: 'string', default: 'append' },
+    dir: { type: 'string', default: '' },
   },
 });
 const MB = 1e6;
@@ -32,8 +33,22 @@ for (let i = 0, x = 1; i < noise.length; i++) {
   noise[i] = x >>> 16;
 }
 
-function deviceBytes(): number {
+function ioBytes(): number {
   return Number(/^write_bytes: (\d+)/m.exec(readFileSync('/proc/self/io', 'utf8'))![1]);
+}
+
+/** /sys/dev/block/<major>:<minor>/stat of the device below the temporary directory; null where there is none. */
+const blockStat = (() => {
+  const { dev } = statSync(tmpdir());
+  const path = `/sys/dev/block/${(dev >> 8) & 0xfff}:${(dev & 0xff) | ((dev >> 12) & 0xfff00)}/stat`;
+  return existsSync(path) ? path : null;
+})();
+
+/** Bytes that the block device has written, everything that waits in memory included. */
+function blockBytes(): number {
+  if (blockStat === null) return ioBytes();
+  spawnSync('sync');
+  return Number(readFileSync(blockStat, 'utf8').trim().split(/\s+/)[6]) * 512;
 }
 
 const rss = () => Math.round(process.memoryUsage.rss() / MB);
@@ -46,7 +61,15 @@ function telemetry(i: number): Buffer {
   );
 }
 
-async function withLog<T>(options: LogOptions, use: (log: HeadwaterLog, metrics: Metrics) => Promise<T>): Promise<T> {
+/** Bytes of all files below it. */
+function diskUse(directory: string): number {
+  return Number(spawnSync('du', ['-s', '-B1', directory], { encoding: 'utf8' }).stdout.split('\t')[0]);
+}
+
+async function withLog<T>(
+  options: LogOptions,
+  use: (log: HeadwaterLog, metrics: Metrics, directory: string) => Promise<T>,
+): Promise<T> {
   const directory = mkdtempSync(join(tmpdir(), 'headwater-bench-'));
   try {
     const store = await openLevelStore(directory);
@@ -59,7 +82,7 @@ async function withLog<T>(options: LogOptions, use: (log: HeadwaterLog, metrics:
       logger,
       options: { retentionSchedule: null, ...options },
     });
-    const result = await use(log, metrics);
+    const result = await use(log, metrics, directory);
     await log.close();
     await store.close();
     return result;
@@ -108,11 +131,15 @@ async function rounds(
 }
 
 /** The same number of bytes in the same number of synced writes to one file. */
-async function plainFile(commits: number, bytesPerCommit: number): Promise<{ seconds: number; device: number }> {
+async function plainFile(
+  commits: number,
+  bytesPerCommit: number,
+): Promise<{ seconds: number; device: number; io: number }> {
   const directory = mkdtempSync(join(tmpdir(), 'headwater-plain-'));
   try {
     const file = await openFile(join(directory, 'log'), 'a');
-    const before = deviceBytes();
+    const before = blockBytes();
+    const ioBefore = ioBytes();
     const began = performance.now();
     const limit = began + Number(args.seconds) * 1_000;
     let done = 0;
@@ -122,9 +149,10 @@ async function plainFile(commits: number, bytesPerCommit: number): Promise<{ sec
       await file.datasync();
     }
     const seconds = (performance.now() - began) * (commits / done) * 1e-3;
-    const device = (deviceBytes() - before) * (commits / done);
+    const io = (ioBytes() - ioBefore) * (commits / done);
+    const device = (blockBytes() - before) * (commits / done);
     await file.close();
-    return { seconds, device };
+    return { seconds, device, io };
   } finally {
     rmSync(directory, { recursive: true });
   }
@@ -132,7 +160,8 @@ async function plainFile(commits: number, bytesPerCommit: number): Promise<{ sec
 
 async function append(title: string, partitions: number, perRound: number, value: (i: number) => Buffer, config = {}) {
   const line = await withLog({}, async (log, metrics) => {
-    const before = deviceBytes();
+    const before = blockBytes();
+    const ioBefore = ioBytes();
     const cpu = process.cpuUsage();
     const began = performance.now();
     const { sent, payload } = await rounds(log, partitions, perRound, value, config);
@@ -140,8 +169,10 @@ async function append(title: string, partitions: number, perRound: number, value
     const used = process.cpuUsage(cpu);
     const commits = counterOf(metrics, 'headwater_log_commits_total');
     const stored = counterOf(metrics, 'headwater_log_stored_bytes_total');
-    const device = deviceBytes() - before;
+    const io = ioBytes() - ioBefore;
+    const device = blockBytes() - before;
     return {
+      io,
       sent,
       payload,
       seconds,
@@ -161,7 +192,9 @@ async function append(title: string, partitions: number, perRound: number, value
     'commits/s': Math.round(line.commits / line.seconds),
     'of plain file': +(plain.seconds / line.seconds).toFixed(2),
     'device/stored': +(line.device / line.stored).toFixed(2),
-    'plain device/stored': +(plain.device / line.stored).toFixed(2),
+    'of plain device': +(line.device / plain.device).toFixed(2),
+    'io/stored': +(line.io / line.stored).toFixed(2),
+    'of plain io': +(line.io / plain.io).toFixed(2),
     'device/payload': +(line.device / line.payload).toFixed(2),
     cpu: +line.cpu.toFixed(2),
     'RSS MB': line.rss,
@@ -172,7 +205,30 @@ async function append(title: string, partitions: number, perRound: number, value
 const random = (size: number) => (i: number) =>
   noise.subarray((i * 997) % (noise.length - size), ((i * 997) % (noise.length - size)) + size);
 
-async function fill(directory: string, mb: number): Promise<void> {
+/** Appends `mb` MB in commits of about 512 KB, 4,000-byte values over all partitions of `t`. */
+async function pour(log: HeadwaterLog, mb: number): Promise<void> {
+  const topic = await log.createTopic({ name: 't', partitions: 200, config: new Map([['retention.ms', '-1']]) });
+  const value = random(4_000);
+  let count = 0;
+  for (let stored = 0; stored < mb * MB; ) {
+    await new Promise<void>((resolve, reject) => {
+      let open = 128;
+      for (let i = 0; i < 128; i++, count++) {
+        stored += 4_000;
+        topic.partitions[count % 200]!.appendRecord(
+          { key: null, value: value(count), headers: [], timestamp: -1 },
+          1,
+          (error) => {
+            if (error !== null) reject(error);
+            else if (--open === 0) resolve();
+          },
+        );
+      }
+    });
+  }
+}
+
+async function openDirectory(directory: string) {
   const store = await openLevelStore(directory);
   const log = await openLog({
     store,
@@ -181,32 +237,44 @@ async function fill(directory: string, mb: number): Promise<void> {
     logger: silentLogger,
     options: { retentionSchedule: null },
   });
-  const topic = await log.createTopic({ name: 't', partitions: 200, config: new Map([['retention.ms', '-1']]) });
-  let stored = 0;
-  for (let round = 0; stored < mb * MB; round++) {
-    await Promise.all(
-      Array.from({ length: 64 }, (_, i) => {
-        const value = random(4_000)(round * 64 + i);
-        stored += value.length;
-        return new Promise<void>((resolve) => {
-          topic.partitions[(round * 64 + i) % 200]!.appendRecord(
-            { key: null, value, headers: [], timestamp: -1 },
-            1,
-            () => resolve(),
-          );
-        });
-      }),
-    );
-  }
+  return { store, log };
+}
+
+/** Fills and waits for its end by a signal. */
+async function fill(directory: string, mb: number): Promise<void> {
+  const { log } = await openDirectory(directory);
+  await pour(log, mb);
   process.stdout.write(`filled, RSS ${rss()} MB\n`);
   setInterval(() => {}, 1_000);
+}
+
+/** Fills and closes. */
+async function store(directory: string, mb: number): Promise<void> {
+  const { log, store } = await openDirectory(directory);
+  await pour(log, mb);
+  await log.close();
+  await store.close();
+}
+
+/** Memory after the start, and after everything was read once. */
+async function memory(directory: string, mb: number): Promise<void> {
+  const { log, store } = await openDirectory(directory);
+  const idle = rss();
+  await readAll(log, mb);
+  await new Promise((resolve) => setTimeout(resolve, 1_500));
+  console.log(
+    JSON.stringify({ case: `memory of the log with ${mb} MB stored`, 'RSS MB': idle, 'after reading': rss() }),
+  );
+  await log.close();
+  await store.close();
 }
 
 async function reopen(mb: number): Promise<void> {
   const directory = mkdtempSync(join(tmpdir(), 'headwater-reopen-'));
   try {
     await new Promise<void>((resolve) => {
-      const child = spawn(process.execPath, [...process.execArgv, process.argv[1]!, 'fill', directory, String(mb)], {
+      const fillArgs = [process.argv[1]!, '--part', 'fill', '--dir', directory, '--mb', String(mb)];
+      const child = spawn(process.execPath, [...process.execArgv, ...fillArgs], {
         stdio: ['ignore', 'pipe', 'inherit'],
       });
       child.stdout.on('data', (text) => {
@@ -217,14 +285,7 @@ async function reopen(mb: number): Promise<void> {
     });
     const began = performance.now();
     const cpuBefore = process.cpuUsage();
-    const store = await openLevelStore(directory);
-    const log = await openLog({
-      store,
-      env: systemEnv,
-      metrics: new Metrics(),
-      logger: silentLogger,
-      options: { retentionSchedule: null },
-    });
+    const { store, log } = await openDirectory(directory);
     const opened = performance.now();
     const cpu = process.cpuUsage(cpuBefore);
     const partition = log.topic('t')!.partitions[7]!;
@@ -277,35 +338,28 @@ async function readAll(log: HeadwaterLog, mb: number): Promise<void> {
 }
 
 async function retention(mb: number): Promise<void> {
-  await withLog({}, async (log) => {
-    const topic = await log.createTopic({ name: 't', partitions: 200, config: new Map([['retention.ms', '-1']]) });
-    for (let round = 0, stored = 0; stored < mb * MB; round++) {
-      await Promise.all(
-        Array.from({ length: 64 }, (_, i) => {
-          stored += 4_000;
-          const value = random(4_000)(round * 64 + i);
-          return new Promise<void>((resolve) => {
-            topic.partitions[(round * 64 + i) % 200]!.appendRecord(
-              { key: null, value, headers: [], timestamp: -1 },
-              1,
-              () => resolve(),
-            );
-          });
-        }),
-      );
-    }
+  await withLog({}, async (log, _metrics, directory) => {
+    await pour(log, mb);
     await log.alterTopic('t', new Map([['retention.bytes', String(Math.floor((mb * MB) / 400))]]));
-    const before = deviceBytes();
+    const present = blockBytes();
+    const io = ioBytes();
+    const files = diskUse(directory);
     const began = performance.now();
     const cpu = process.cpuUsage();
+    const loop = performance.eventLoopUtilization();
     const pass = await log.runRetention();
+    const blocked = performance.eventLoopUtilization(loop).active;
     const used = process.cpuUsage(cpu);
+    const ms = Math.round(performance.now() - began);
     console.log(
       JSON.stringify({
         case: `retention of half of ${mb} MB`,
-        ms: Math.round(performance.now() - began),
+        'blocked ms': Math.round(blocked),
+        ms,
         'cpu ms': Math.round((used.user + used.system) / 1_000),
-        'device MB': +((deviceBytes() - before) / MB).toFixed(2),
+        'device MB': +((blockBytes() - present) / MB).toFixed(2),
+        'io MB': +((ioBytes() - io) / MB).toFixed(2),
+        'MB back': Math.round((files - diskUse(directory)) / MB),
         'slices removed': pass.removedSlices,
         'moved MB': +(pass.movedBytes / MB).toFixed(1),
       }),
@@ -313,26 +367,30 @@ async function retention(mb: number): Promise<void> {
   });
 }
 
-if (positionals[0] === 'fill') await fill(positionals[1]!, Number(positionals[2]));
-else {
-  const only = new Set(args.only.split(','));
-  openSync('/proc/self/io', 'r');
-  if (only.has('append')) {
+const mb = Number(args.mb);
+const parts: Record<string, () => Promise<void>> = {
+  async append() {
     for (const partitions of [1, 16, 200]) {
       await append(`P=${partitions}, 32 x 1-KiB records a commit`, partitions, 32, random(1_000));
     }
     await append('P=200, 200 x 1-KiB records a commit', 200, 200, random(1_000));
+    await append('P=200, 10 x 100-byte records a batch', 200, 2_000, random(100));
+    await append('P=16, 100 x 100-byte records a batch', 16, 1_600, random(100));
     await append('P=1, one 256-byte record a commit', 1, 1, random(256));
     await append('P=1, 100 x 256-byte records a commit', 1, 100, random(256));
-  }
-  if (only.has('json')) {
+    await append('P=50, 256-byte records, 1,000 in flight', 50, 1_000, random(256));
+  },
+  async json() {
     for (const codec of ['producer', 'gzip', 'zstd']) {
       await append(`P=16, JSON telemetry, 512 records a commit, ${codec}`, 16, 512, telemetry, {
         'compression.type': codec,
       });
     }
-  }
-  if (only.has('flood')) await append('P=50, 256-byte records, 1,000 in flight', 50, 1_000, random(256));
-  if (only.has('retention')) await retention(Number(args.mb));
-  if (only.has('reopen')) await reopen(Number(args.mb));
-}
+  },
+  retention: () => retention(mb),
+  reopen: () => reopen(mb),
+  fill: () => fill(args.dir, mb),
+  store: () => store(args.dir, mb),
+  memory: () => memory(args.dir, mb),
+};
+await parts[args.part]!();
