@@ -52,14 +52,6 @@ const RECORD_GROUP_MAX_BYTES = 32 * 1024;
 /** What is compressed together compresses better. */
 const COMPRESSED_GROUP_MAX_BYTES = 256 * 1024;
 
-/** A producer's batch is a view of its request frame: the cache must not keep the whole frame for a part of it. */
-function ownMemory(batch: Uint8Array): Uint8Array {
-  if (batch.buffer.byteLength <= 2 * batch.byteLength) return batch;
-  const copy = Buffer.allocUnsafeSlow(batch.byteLength);
-  copy.set(batch);
-  return copy;
-}
-
 export class LogPartition implements Partition, AppendTarget {
   readonly topic: LogTopic;
   readonly index: number;
@@ -274,7 +266,7 @@ export class LogPartition implements Partition, AppendTarget {
     this.producers.clearStaged();
     for (const { batch, baseOffset, lastOffset, maxTimestamp } of batches) {
       this.segments.append(slice, chunkId, baseOffset, lastOffset, batch.byteLength, maxTimestamp);
-      this.#host.tailCache.add(this.#tail, baseOffset, lastOffset, ownMemory(batch));
+      this.#host.tailCache.add(this.#tail, baseOffset, lastOffset, batch);
       this.sizeBytes += batch.byteLength;
       if (producerIdOf(batch) >= 0) this.producers.apply(batch);
       const epoch = leaderEpochOf(batch);
@@ -380,29 +372,13 @@ export class LogPartition implements Partition, AppendTarget {
       return Promise.reject(new HeadwaterError('OFFSET_OUT_OF_RANGE', message));
     }
     const upTo = Math.min(options.upTo, this.logEndOffset);
-    const { reader, readAhead, corrections } = this.#host;
+    const { reader, readAhead, tailCache, corrections } = this.#host;
     let found: Promise<ReadResult>;
-    if (from >= this.#tail.firstOffset) found = Promise.resolve(this.#readTail(from, upTo, maxBytes));
+    if (from >= this.#tail.firstOffset) found = Promise.resolve(tailCache.read(this.#tail, from, upTo, maxBytes));
     else if (only == null) found = readAhead.read(this.id, this.segments, from, upTo, maxBytes);
     else found = reader.read(this.id, this.segments, from, upTo, maxBytes, 'records', only);
     const corrected = corrections.of(this.id);
     return corrected === undefined ? found : found.then((result) => correctedResult(corrected, result));
-  }
-
-  #readTail(from: number, upTo: number, maxBytes: number): ReadResult {
-    const batches: Uint8Array[] = [];
-    let bytes = 0;
-    let nextOffset = from;
-    const { entries } = this.#tail;
-    for (let i = this.#tail.seek(from); i < entries.length; i++) {
-      const entry = entries[i]!;
-      if (entry.baseOffset >= upTo) break;
-      if (batches.length > 0 && bytes + entry.batch.byteLength > maxBytes) break;
-      batches.push(entry.batch);
-      bytes += entry.batch.byteLength;
-      nextOffset = entry.lastOffset + 1;
-    }
-    return { batches, bytes, nextOffset };
   }
 
   async offsetForTimestamp(timestamp: number): Promise<{ offset: number; timestamp: number } | null> {

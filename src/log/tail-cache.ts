@@ -1,12 +1,17 @@
 /**
- * The newest batches of all partitions in memory, bounded in bytes together, oldest out first: readers at the end of the
- * log share them and never touch the disk.
+ * The newest batches of all partitions in memory, for readers at the end of the log. One ring of bytes into which they are
+ * copied, oldest overwritten first: kept as they came, the buffers of batches would outlive the garbage collector's young
+ * generation, and wait for its rare full runs (measured: 50 MB of dead buffers at full append rate). Readers get copies.
  */
+import type { ReadResult } from './types.ts';
+
 interface CachedBatch {
   readonly tail: Tail;
   readonly baseOffset: number;
   readonly lastOffset: number;
-  readonly batch: Uint8Array;
+  /** Where it stands in the ring. */
+  readonly at: number;
+  readonly bytes: number;
 }
 
 /** The cached end of one partition, contiguous up to its log end. */
@@ -38,6 +43,9 @@ const SLACK = 64;
 
 export class TailCache {
   readonly #maxBytes: number;
+  #ring: Buffer | null = null;
+  /** Where the next batch goes. */
+  #at = 0;
   readonly #queue: CachedBatch[] = [];
   #head = 0;
   #bytes = 0;
@@ -50,15 +58,44 @@ export class TailCache {
     return this.#bytes;
   }
 
+  /** Copies the batch, which ends the partition's log now. */
   add(tail: Tail, baseOffset: number, lastOffset: number, batch: Uint8Array): void {
-    const entry: CachedBatch = { tail, baseOffset, lastOffset, batch };
+    const bytes = batch.byteLength;
+    if (bytes > this.#maxBytes) {
+      this.clear(tail);
+      return;
+    }
+    this.#ring ??= Buffer.allocUnsafeSlow(this.#maxBytes);
+    const at = this.#claim(bytes);
+    this.#ring.set(batch, at);
+    const entry: CachedBatch = { tail, baseOffset, lastOffset, at, bytes };
     tail.entries.push(entry);
     this.#queue.push(entry);
-    this.#bytes += batch.byteLength;
-    while (this.#bytes > this.#maxBytes) this.#evict();
+    this.#bytes += bytes;
   }
 
-  #evict(): void {
+  /** Evicts what stands in the next `bytes` of the ring, and takes them. */
+  #claim(bytes: number): number {
+    if (this.#at + bytes > this.#maxBytes) {
+      this.#evict(this.#at, this.#maxBytes);
+      this.#at = 0;
+    }
+    const at = this.#at;
+    this.#at += bytes;
+    this.#evict(at, this.#at);
+    return at;
+  }
+
+  /** The oldest entries come next in the ring: those that begin in [from, to) go. */
+  #evict(from: number, to: number): void {
+    while (this.#head < this.#queue.length) {
+      const { at } = this.#queue[this.#head]!;
+      if (at < from || at >= to) break;
+      this.#dropOldest();
+    }
+  }
+
+  #dropOldest(): void {
     const entry = this.#queue[this.#head++]!;
     const { tail } = entry;
     // A cleared tail has left its entries behind in the queue.
@@ -72,7 +109,7 @@ export class TailCache {
         tail.head = 0;
       }
     }
-    this.#bytes -= entry.batch.byteLength;
+    this.#bytes -= entry.bytes;
     if (this.#head > SLACK && this.#head * 2 > this.#queue.length) {
       this.#queue.splice(0, this.#head);
       this.#head = 0;
@@ -84,6 +121,30 @@ export class TailCache {
     const { entries } = tail;
     while (tail.head < entries.length && entries[tail.head]!.lastOffset < offset) tail.head++;
     if (tail.head === entries.length) this.clear(tail);
+  }
+
+  /** Whole batches from the one that contains `from`, before `upTo`, about `maxBytes`, at least one if there is any. */
+  read(tail: Tail, from: number, upTo: number, maxBytes: number): ReadResult {
+    const { entries } = tail;
+    const first = tail.seek(from);
+    let end = first;
+    let bytes = 0;
+    for (; end < entries.length; end++) {
+      const entry = entries[end]!;
+      if (entry.baseOffset >= upTo || (end > first && bytes + entry.bytes > maxBytes)) break;
+      bytes += entry.bytes;
+    }
+    const batches: Uint8Array[] = [];
+    if (end === first) return { batches, bytes, nextOffset: from };
+    const copy = Buffer.allocUnsafe(bytes);
+    let filled = 0;
+    for (let i = first; i < end; i++) {
+      const entry = entries[i]!;
+      this.#ring!.copy(copy, filled, entry.at, entry.at + entry.bytes);
+      batches.push(copy.subarray(filled, filled + entry.bytes));
+      filled += entry.bytes;
+    }
+    return { batches, bytes, nextOffset: entries[end - 1]!.lastOffset + 1 };
   }
 
   /** Forgets a partition's batches; their bytes leave the count as the queue moves on. */

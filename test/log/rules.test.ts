@@ -200,4 +200,48 @@ describe('the tail cache', () => {
     expect(cache.bytes).toBe(100);
     expect(b.firstOffset).toBe(10_010);
   });
+
+  it('gives each reader the bytes that were stored, whatever came after, and forgets only the oldest', () => {
+    const steps = fc.array(fc.tuple(fc.integer({ min: 0, max: 2 }), fc.integer({ min: 1, max: 130 })), {
+      maxLength: 120,
+    });
+    fc.assert(
+      fc.property(steps, (all) => {
+        const cache = new TailCache(256);
+        const tails = [new Tail(), new Tail(), new Tail()];
+        const ends = [0, 0, 0];
+        const stored: Buffer[][] = [[], [], []];
+        const given: [Uint8Array, Buffer][] = [];
+        for (const [which, bytes] of all) {
+          const batch = Buffer.alloc(bytes, (ends[which]! * 3 + which) & 0xff);
+          cache.add(tails[which]!, ends[which]!, ends[which]!, batch);
+          stored[which]!.push(Buffer.from(batch));
+          batch.fill(0xee);
+          ends[which]!++;
+          expect(cache.bytes).toBeLessThanOrEqual(256);
+          expect(tails[which]!.firstOffset).toBeLessThan(ends[which]!);
+          for (const [i, tail] of tails.entries()) {
+            const first = tail.firstOffset;
+            if (first === Number.POSITIVE_INFINITY) continue;
+            const { batches, nextOffset } = cache.read(tail, first, ends[i]!, 10_000);
+            expect(nextOffset).toBe(ends[i]);
+            for (const [k, one] of batches.entries()) given.push([one, stored[i]![first + k]!]);
+          }
+        }
+        for (const [got, wanted] of given) expect(Buffer.compare(got, wanted)).toBe(0);
+      }),
+      { numRuns: 50 },
+    );
+  });
+
+  it('does not take a batch larger than itself, and holds nothing before it', () => {
+    const cache = new TailCache(100);
+    const tail = new Tail();
+    cache.add(tail, 0, 0, Buffer.alloc(10));
+    cache.add(tail, 1, 1, Buffer.alloc(101));
+    expect(tail.firstOffset).toBe(Number.POSITIVE_INFINITY);
+    cache.add(tail, 2, 2, Buffer.alloc(100, 7));
+    expect(tail.firstOffset).toBe(2);
+    expect(cache.read(tail, 2, 3, 1).batches.map((batch) => batch.length)).toEqual([100]);
+  });
 });
