@@ -38,21 +38,23 @@ check() { # name command...
 # --- unit file
 verify_unit() {
   # verify wants the program and the user to exist: here they do under other names.
-  sed -e 's,^ExecStart=/usr/bin/headwater,ExecStart=/bin/true,' -e '/^User=/d' -e '/^Group=/d' -e '/^Documentation=/d' \
-    deploy/headwater.service >"$work/headwater.service"
+  sed -e 's,^ExecStart=/usr/bin/[a-z-]*,ExecStart=/bin/true,' -e '/^User=/d' -e '/^Group=/d' -e '/^Documentation=/d' \
+    "deploy/$1.service" >"$work/$1.service"
   local said
-  said=$(systemd-analyze verify --man=no "$work/headwater.service" 2>&1 | grep -F headwater.service || true)
+  said=$(systemd-analyze verify --man=no "$work/$1.service" 2>&1 | grep -F "$1.service" || true)
   [ -z "$said" ] || {
     echo "$said"
     return 1
   }
 }
 exposure() {
-  systemd-analyze security --no-pager --offline=yes --threshold=20 deploy/headwater.service | tail -1
+  systemd-analyze security --no-pager --offline=yes --threshold=20 "deploy/$1.service" | tail -1
 }
-check "the unit file is valid" verify_unit
-check "its exposure is at most 2.0" exposure
-exposure || true
+for unit in headwater headwater-gateway; do
+  check "$unit.service is valid" verify_unit "$unit"
+  check "its exposure is at most 2.0" exposure "$unit"
+  exposure "$unit" || true
+done
 
 # --- alert rules and dashboard
 if command -v promtool >/dev/null; then
@@ -90,6 +92,22 @@ old=$(deploy/build-deb.sh "$here" 0.0.9~previous)
 for arch in amd64 arm64 armhf; do check "the package for $arch is built" deploy/build-deb.sh "$arch"; done
 size=$(dpkg-deb --field "$new" Installed-Size)
 if [ "$size" -le 25600 ]; then ok "installed size $size KiB is at most 25 MiB"; else bad "installed size $size KiB is above 25 MiB"; fi
+
+software_bill() { # names every package that is bundled or shipped, with its version, and none that is only for development
+  dpkg-deb --fsys-tarfile "$new" | tar -xO ./usr/share/doc/headwater/sbom.cdx.json.gz | gunzip >"$work/sbom.json"
+  node - "$work/sbom.json" <<'JS'
+const { readFileSync } = require('node:fs');
+const { bomFormat, components } = JSON.parse(readFileSync(process.argv[2], 'utf8'));
+const { dependencies } = JSON.parse(readFileSync('package.json', 'utf8'));
+const named = new Map(components.map(({ name, group, version }) => [group ? `${group}/${name}` : name, version]));
+const problems = Object.keys(dependencies).filter((name) => !/^\d/.test(named.get(name) ?? '')).map((name) => `${name} is missing`);
+problems.push(...['vitest', 'esbuild', 'typescript', 'kafkajs'].filter((name) => named.has(name)).map((name) => `${name} is for development only`));
+if (bomFormat !== 'CycloneDX') problems.push(`the format is ${bomFormat}`);
+if (problems.length > 0) { console.log(problems.join('\n')); process.exit(1); }
+console.log(`${named.size} packages`);
+JS
+}
+check "the bill of materials is complete" software_bill
 
 suite=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
 debootstrap --variant=minbase --include=libstdc++6,libatomic1 "${suite:-bookworm}" \

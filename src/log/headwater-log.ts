@@ -1,5 +1,5 @@
 /** The log as the edges see it: topics and their life, listeners, back-pressure, producer ids. */
-import type { Env } from '../env.ts';
+import type { Env, Timer } from '../env.ts';
 import { HeadwaterError } from '../errors.ts';
 import type { Logger } from '../logger.ts';
 import type { Metrics } from '../metrics.ts';
@@ -85,7 +85,7 @@ export class HeadwaterLog implements Log {
   #snapshots: Promise<void> = Promise.resolve();
   #snapshotsThrough: number;
   readonly #retention: Retention;
-  #schedule: { stop(): unknown } | null = null;
+  #schedule: Timer | null = null;
   #closing: Promise<void> | null = null;
   /** Another broker leads (a standby): only what comes from it changes topics and records. */
   follows = false;
@@ -415,21 +415,23 @@ export class HeadwaterLog implements Log {
     return pass.deletedOffsets > 0 || pass.removedSlices > 0 || pass.movedBytes > 0;
   }
 
-  /** Lets retention run by its schedule (cron syntax with seconds). */
-  async scheduleRetention(expression: string): Promise<void> {
-    const { schedule } = await import('node-cron');
+  /**
+   * Lets retention run every `ms`, by the monotonic clock: a cron library walks all that it has missed when the wall clock
+   * steps by decades.
+   */
+  scheduleRetention(ms: number): void {
     if (this.#closing !== null) return;
-    this.#schedule = schedule(
-      expression,
-      async () => {
-        try {
-          await this.#retention.run();
-        } catch (error) {
-          this.#parts.logger.warn({ error }, 'retention failed; the next pass tries again');
-        }
-      },
-      { noOverlap: true },
-    );
+    let running = false;
+    this.#schedule = this.#parts.env.clock.every(ms, () => {
+      if (running) return;
+      running = true;
+      this.#retention
+        .run()
+        .catch((error) => this.#parts.logger.warn({ error }, 'retention failed; the next pass tries again'))
+        .finally(() => {
+          running = false;
+        });
+    });
   }
 
   /** A reader met a batch that is not what was stored. */
@@ -491,7 +493,7 @@ export class HeadwaterLog implements Log {
 
   async #close(): Promise<void> {
     const { queue, writer, slices, meta, catalog, partitionStore, logger } = this.#parts;
-    this.#schedule?.stop();
+    this.#schedule?.cancel();
     await this.#parts.ladder?.close();
     await this.#changes;
     await this.#retention.settled();

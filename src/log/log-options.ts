@@ -32,6 +32,6 @@ export interface LogOptions {
   readonly disk?: DiskOptions;
   /** Memory for the keys of one pass of compaction, bytes. Default and bound: COMPACTION_MAP_MAX_BYTES. */
   readonly compactionMapBytes?: number;
-  /** When retention looks, in cron syntax with seconds; null: only when `runRetention` is called. Default: every 10 s. */
-  readonly retentionSchedule?: string | null;
+  /** How often retention looks, ms; null: only when `runRetention` is called. Default: every 10 s. */
+  readonly retentionSchedule?: number | null;
 }

@@ -44,7 +44,7 @@ export interface OpenLog {
 }
 
 const MiB = 1024 * 1024;
-const DEFAULT_RETENTION_SCHEDULE = '*/10 * * * * *';
+const DEFAULT_RETENTION_INTERVAL_MS = 10_000;
 const META_OPTIONS: DatabaseOptions = { writeBufferBytes: MiB, cacheBytes: 256 * 1024 };
 /** Besides those in use: about ten files and 40 KB of block indexes each. */
 const OPEN_SEALED_SLICES_MAX = 8;
@@ -298,7 +298,7 @@ export async function openLog({ store, env, metrics, logger, options = {} }: Ope
       },
     });
   }
-  const schedule = options.retentionSchedule === undefined ? DEFAULT_RETENTION_SCHEDULE : options.retentionSchedule;
-  if (schedule !== null) await log.scheduleRetention(schedule);
+  const schedule = options.retentionSchedule === undefined ? DEFAULT_RETENTION_INTERVAL_MS : options.retentionSchedule;
+  if (schedule !== null) log.scheduleRetention(schedule);
   return log;
 }
