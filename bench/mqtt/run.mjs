@@ -1,11 +1,14 @@
-// node bench/mqtt/run.mjs [--seconds 5] [--only name] [--profile DIR] [--small]: QoS 1 publishing, acknowledged messages a
-// second with every one synced, against Mosquitto (in memory, nothing synced) when it is installed. --small: shipped flags.
-import { spawn, spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+// node bench/mqtt/run.mjs [--seconds 5] [--only CASE] [--peers [--peer NAME]] [--large] [--profile DIR]: QoS 1 publishing and many
+// connections: acknowledged messages a second (Headwater: every one synced), RSS, CPU, bytes written. --peers: the same
+// for Mosquitto, NATS JetStream, RabbitMQ and Aedes, one after the other in the same run, installed into --cache (about
+// 6 minutes; the first time longer). --large: without the shipped memory flags.
+import { spawn } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { build } from 'esbuild';
+import { PEERS } from './peers.mjs';
 
 const { values } = parseArgs({
   options: {
@@ -13,6 +16,8 @@ const { values } = parseArgs({
     only: { type: 'string' },
     profile: { type: 'string' },
     peers: { type: 'boolean', default: false },
+    peer: { type: 'string' },
+    cache: { type: 'string', default: join(homedir(), '.cache/headwater-peers') },
     large: { type: 'boolean', default: false },
     idle: { type: 'string', default: '5000' },
   },
@@ -72,7 +77,7 @@ async function measure(name, pid, port, options) {
     `${name.padEnd(44)} ${String(result.perSecond).padStart(7)}/s  p50 ${result.p50} ms  p99 ${result.p99} ms  ` +
       `RSS ${peak.toFixed(0)} MB  CPU ${cpu.toFixed(0)} %  written ${mb.toFixed(0)} MB${result.closed > 0 ? `  closed ${result.closed}` : ''}`,
   );
-  return result;
+  return { ...result, rss: peak, cpu };
 }
 
 async function headwater() {
@@ -102,37 +107,53 @@ async function headwater() {
   return { pid: child.pid, port: JSON.parse(line).port, stop };
 }
 
-async function mosquitto() {
-  if (spawnSync('mosquitto', ['-h']).error) return null;
-  const config = join(work, 'mosquitto.conf');
-  const port = 20000 + (process.pid % 10000);
-  writeFileSync(config, `listener ${port} 127.0.0.1\nallow_anonymous true\nmax_inflight_messages 0\n`);
-  const child = spawn('mosquitto', ['-c', config], { stdio: 'ignore' });
-  await new Promise((resolve) => setTimeout(resolve, 500));
-  const stop = () =>
-    new Promise((resolve) => {
-      child.on('exit', resolve);
-      child.kill();
-    });
-  return { pid: child.pid, port, stop };
+/** One broker after the other: none shares the machine with another. */
+async function all(name, start) {
+  let running;
+  try {
+    running = await start();
+  } catch (error) {
+    console.log(`${name}: left out, ${error.message.split('\n')[0]}`);
+    return null;
+  }
+  if (running === null) {
+    console.log(`${name}: left out, it cannot be installed here`);
+    return null;
+  }
+  const results = {};
+  try {
+    for (const [what, options] of Object.entries(CASES)) {
+      if (values.only && !what.includes(values.only)) continue;
+      try {
+        results[what] = await measure(`${name}: ${what}`, running.pid, running.port, options);
+      } catch (error) {
+        console.log(`${name}: ${what}: ${error.message}`);
+      }
+    }
+  } finally {
+    await running.stop();
+  }
+  return results;
 }
 
 try {
-  const brokers = { headwater: await headwater(), ...(values.peers ? { mosquitto: await mosquitto() } : {}) };
-  for (const [name, options] of Object.entries(CASES)) {
-    if (values.only && !name.includes(values.only)) continue;
-    const rates = {};
-    for (const [broker, running] of Object.entries(brokers)) {
-      if (running === null) {
-        console.log(`${broker}: not installed`);
-        continue;
-      }
-      rates[broker] = (await measure(`${broker}: ${name}`, running.pid, running.port, options)).perSecond;
+  const mine = await all('headwater', headwater);
+  const wanted = values.peers ? Object.entries(PEERS) : [];
+  for (const [i, [name, start]] of wanted.entries()) {
+    if (values.peer && !name.includes(values.peer)) continue;
+    const theirs = mkdtempSync(join(tmpdir(), 'mqtt-peer-'));
+    const port = 20_000 + (process.pid % 10_000) + i * 5;
+    const results = await all(name, () => start({ cache: values.cache, work: theirs, port }));
+    rmSync(theirs, { recursive: true, force: true });
+    for (const what of Object.keys(results ?? {})) {
+      const [a, b] = [mine?.[what], results[what]];
+      if (a === undefined) continue;
+      const rate = b.perSecond > 0 ? `rate ${(a.perSecond / b.perSecond).toFixed(2)}, ` : '';
+      console.log(
+        `  headwater to ${name}, ${what}: ${rate}RSS ${(a.rss / b.rss).toFixed(2)}, CPU ${(a.cpu / b.cpu).toFixed(2)}`,
+      );
     }
-    if (rates.mosquitto > 0)
-      console.log(`  ratio to mosquitto in memory: ${(rates.headwater / rates.mosquitto).toFixed(2)}`);
   }
-  for (const running of Object.values(brokers)) await running?.stop();
 } finally {
   rmSync(work, { recursive: true, force: true });
   rmSync(data, { recursive: true, force: true });

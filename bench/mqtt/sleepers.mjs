@@ -280,7 +280,13 @@ try {
   result.repeated = repeated;
   result.problems = problems;
 } finally {
-  broker?.child.kill('SIGKILL');
+  if (broker !== null && broker.child.exitCode === null) {
+    const gone = new Promise((resolve) => broker.child.once('exit', resolve));
+    broker.child.kill('SIGTERM');
+    const timer = setTimeout(() => broker.child.kill('SIGKILL'), 10_000);
+    await gone;
+    clearTimeout(timer);
+  }
   rmSync(work, { recursive: true, force: true });
 }
 if (values.json) console.log(JSON.stringify(result));

@@ -89,6 +89,8 @@ export interface MqttClient {
 
 /** Session states that changed are stored this often: after a crash QoS 1 deliveries since then are repeated. */
 const SAVE_MS = 5_000;
+/** While they are few. */
+const SAVE_FEW_MS = 1_000;
 const SYS_MS = 10_000;
 const STOP_WAIT_MS = 700;
 
@@ -260,6 +262,9 @@ export class MqttEdge {
         this.#sessions.save(false).catch((error: unknown) => {
           this.#deps.logger.warn({ error }, 'MQTT session states could not be stored');
         });
+      }),
+      env.clock.every(SAVE_FEW_MS, () => {
+        this.#sessions.saveFew().catch(() => undefined);
       }),
       env.clock.every(SYS_MS, () => this.#sys.publish()),
     ];

@@ -20,6 +20,9 @@ import type { PendingWill, Wills } from './wills.ts';
 /** An intent is resolved by reading at most this many times from where its record would be. */
 const INTENT_READS_MAX = 64;
 
+/** So many changed sessions are stored every second; more of them every five. */
+const SAVE_FEW_MAX = 64;
+
 export interface SessionsDependencies {
   readonly clock: Clock;
   readonly ageOf: AgeOf;
@@ -240,6 +243,17 @@ export class Sessions {
         if (still !== undefined && still <= this.#deps.clock.monotonic()) await this.#endSleeping(clientId);
       }).catch(() => undefined);
     }
+  }
+
+  /** Connected sessions whose stored state is behind, while they are few; with many a write of all is a load of its own. */
+  async saveFew(): Promise<void> {
+    const { store } = this.#deps;
+    const dirty: Session[] = [];
+    for (const session of this.#active.values()) {
+      if (!session.persistent || !session.delivery.dirty) continue;
+      if (dirty.push(session) > SAVE_FEW_MAX) return;
+    }
+    await Promise.all(dirty.map((one) => new Promise<void>((resolve) => store.saveState(one, () => resolve()))));
   }
 
   /** Stores what changed. Called every few seconds, and with `everything` at the stop. */

@@ -102,6 +102,62 @@ describe('a session that wants little', () => {
   });
 });
 
+it('whatever way a record came, and whatever its key is, it is found by its topic', async () => {
+  const routes = [
+    { mqtt: 'dev/+/cmd', topic: 'commands', key: '{1}' },
+    { mqtt: 'named/#', topic: 'named', key: '{client}' },
+  ];
+  const before = await start({ routes }, {}, undefined, { numPartitions: 1 });
+  const filters = ['dev/7/cmd', 'named/a', 'plain/a'];
+  for (const filter of filters) {
+    const client = await opened(before.port, 5, keep(`sleeper ${filter}`));
+    await client.subscribe(filter, 2);
+    await leave(client);
+  }
+  const publisher = await opened(before.port, 5);
+  for (const qos of [0, 1, 2] as const) {
+    for (const name of filters.flatMap((filter) => [filter, `${filter}/other`])) {
+      publisher.publish(name, `qos ${qos}`, { qos, messageId: 1 });
+      if (qos === 0) await publisher.quiet();
+      else await publisher.next(qos === 1 ? 'puback' : 'pubrec');
+      if (qos !== 2) continue;
+      publisher.send({ cmd: 'pubrel', messageId: 1 });
+      await publisher.next('pubcomp');
+    }
+  }
+  const produce = (topic: string, key: string, headers: { key: string; value: Buffer }[] = []) =>
+    new Promise<void>((resolve, reject) =>
+      before.log
+        .topic(topic)!
+        .partitions[0]!.appendRecord(
+          { key: Buffer.from(key), value: Buffer.from('produced'), headers, timestamp: -1 },
+          1,
+          (error) => (error === null ? resolve() : reject(error)),
+        ),
+    );
+  await produce('commands', '7');
+  await produce('commands', '8');
+  await produce('named', 'whatever', [{ key: 'mqtt.topic', value: Buffer.from('named/a') }]);
+  await produce('mqtt', 'plain/a');
+  await produce('mqtt', 'plain/b');
+  await before.stop();
+  const edge = await start({ routes }, {}, before.disk, { numPartitions: 1 });
+  for (const filter of filters) {
+    const awake = await opened(edge.port, 5, keep(`sleeper ${filter}`));
+    const payloads: string[] = [];
+    while (payloads.length < 4) {
+      const packet = await awake.next();
+      if (packet.cmd === 'publish') {
+        expect(packet.topic).toBe(filter);
+        payloads.push(String(packet.payload));
+      }
+    }
+    // Order holds per QoS [MQTT-4.6.0-6].
+    expect(payloads.sort()).toEqual(['produced', 'qos 0', 'qos 1', 'qos 2']);
+    await awake.quiet();
+  }
+});
+
 describe('a start in the past', () => {
   it('outlives sleep and a restart, each subscription from its own position', async () => {
     const before = await start({}, {}, undefined, { numPartitions: 1 });
