@@ -256,6 +256,7 @@ export class Broker {
       broker: settings['broker.id'] ?? 'headwater',
       priorityOf: (topic) => this.#config.topics.get(topic)?.priority ?? DEFAULT_PRIORITY,
       replicaMaxLagMs: settings['replica.lag.time.max.ms'],
+      freeDiskBytes: () => log.freeDiskBytes,
       routeOf: (topic, link) => mqtt.routeOf(topic, link),
       deliverLive: (topic, payload, link) => mqtt.deliverLive(topic, payload, link),
     });

@@ -46,6 +46,7 @@ export function linksTable(links: readonly LinkView[]): string {
       { head: 'OLDEST', of: ({ oldestUnsentAgeMs }) => duration(oldestUnsentAgeMs), right: true },
       { head: 'RECORDS/S', of: ({ recordsPerSecond }) => recordsPerSecond?.toFixed(1), right: true },
       { head: 'ETA', of: ({ etaMs }) => duration(etaMs), right: true },
+      { head: 'FULL IN', of: ({ fullMs }) => duration(fullMs ?? null), right: true },
       { head: 'LOST', of: ({ lostRecords }) => lostRecords, right: true },
       { head: 'LAST ERROR', of: ({ lastError }) => lastError },
     ],

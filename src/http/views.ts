@@ -73,6 +73,8 @@ export interface LinkView {
   readonly recordsPerSecond: number | null;
   readonly bytesPerSecond: number | null;
   readonly etaMs: number | null;
+  /** Until the disk is full; null or left out: it is not filling. */
+  readonly fullMs?: number | null;
   readonly lostRecords: number;
   readonly lastError: string | null;
   readonly partitions?: readonly {

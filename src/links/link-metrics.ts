@@ -27,6 +27,13 @@ export function linkMetrics(metrics: Metrics, status: () => readonly LinkStatus[
   gauge('eta_seconds', 'Time until the backlog is sent, at the present rate; -1: not moving.', (link) => {
     return link.etaMs === null ? -1 : link.etaMs / 1000;
   });
+  gauge(
+    'full_seconds',
+    'Time until the disk is full, at the rate of the last minutes; -1: it is not filling.',
+    (link) => {
+      return link.fullMs === null ? -1 : link.fullMs / 1000;
+    },
+  );
   gauge('up', '1 while the link is connected and sends.', (link) => {
     return link.state === 'live' || link.state === 'draining' ? 1 : 0;
   });

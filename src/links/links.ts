@@ -10,6 +10,7 @@ import type { Logger } from '../logger.ts';
 import type { Metrics } from '../metrics.ts';
 import type { MetaStore } from '../store/meta.ts';
 import { loadCodec } from '../wire/batch/compression.ts';
+import { FillRate } from './fill-rate.ts';
 import { KafkaLink, type KafkaLinkDependencies, type KafkaLinkOptions } from './kafka-link.ts';
 import { linkMetrics } from './link-metrics.ts';
 import type { MqttLink, MqttLinkDependencies, PulledRouteOf } from './mqtt-link.ts';
@@ -39,6 +40,8 @@ export interface LinksDependencies {
   readonly deliverLive?: (mqttTopic: string, payload: Uint8Array, link: string) => void;
   readonly readFile?: (path: string) => Promise<Buffer>;
   readonly replicaMaxLagMs?: number;
+  /** Of the disk that the log is on; null: not watched. */
+  readonly freeDiskBytes?: () => number | null;
 }
 
 interface Running {
@@ -53,6 +56,7 @@ export class Links {
   readonly #dependencies: LinksDependencies;
   readonly #sections: ReadonlyMap<string, LinkSettings>;
   readonly #running = new Map<string, Running>();
+  readonly #fill = new FillRate();
   #timer: Timer | null = null;
 
   constructor(sections: ReadonlyMap<string, LinkSettings>, dependencies: LinksDependencies) {
@@ -95,6 +99,8 @@ export class Links {
     }
     this.#timer = env.clock.every(POLICY_INTERVAL_MS, () => {
       for (const running of this.#running.values()) this.#applyPolicy(running);
+      const free = this.#dependencies.freeDiskBytes?.() ?? null;
+      if (free !== null) this.#fill.add(env.clock.monotonic(), free);
     });
   }
 
@@ -282,6 +288,7 @@ export class Links {
       recordsPerSecond,
       bytesPerSecond,
       etaMs: backlogBytes === 0 ? 0 : bytesPerSecond > 1 ? Math.round((backlogBytes / bytesPerSecond) * 1000) : null,
+      fullMs: this.#fill.etaMs,
       resends: link.counters.resends.value,
       duplicatesAvoided: link.counters.avoided.value,
       lostRecords: link.counters.lost.value,

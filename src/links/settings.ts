@@ -65,6 +65,8 @@ export interface LinkStatus {
   readonly bytesPerSecond: number;
   /** At the present rate; null while there is none. */
   readonly etaMs: number | null;
+  /** Until the disk of the log is full at the rate of the last minutes; null: it is not filling. */
+  readonly fullMs: number | null;
   readonly resends: number;
   readonly duplicatesAvoided: number;
   readonly lostRecords: number;

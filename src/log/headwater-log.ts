@@ -358,6 +358,11 @@ export class HeadwaterLog implements Log {
     return this.#parts.queue.bytes;
   }
 
+  /** Free bytes of the disk when it was looked at last; null: it is not watched. */
+  get freeDiskBytes(): number | null {
+    return this.#parts.ladder?.freeBytes ?? null;
+  }
+
   /** Whether the log takes records: it is open, the last writes succeeded, the disk is not full. */
   conditions(): LogCondition[] {
     const { queue, metaFailure, ladder } = this.#parts;

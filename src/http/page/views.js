@@ -252,6 +252,7 @@ function linksSection(all) {
           number: true,
         },
         { head: 'Drained in', of: ({ etaMs }) => duration(etaMs), number: true },
+        { head: 'Disk full in', of: ({ fullMs }) => duration(fullMs ?? null), number: true },
         {
           head: 'Lost',
           of: ({ lostRecords }) => h('span', { class: lostRecords > 0 ? 'bad' : null }, count(lostRecords)),
