@@ -150,6 +150,10 @@ function checkLink(link: LinkSection, report: Report): void {
       }
     }
     if (link.url !== null) report(at('url'), 'belongs to links of type mqtt; a kafka link has bootstrap.servers');
+    for (const pattern of link.pull) {
+      if (!/^!?[A-Za-z0-9._*?-]{1,249}$/.test(pattern))
+        report(at('pull'), `"${pattern}" is not a topic name or a pattern of one with "*", "?" and a leading "!"`);
+    }
   } else {
     if (link.url === null) report(at('url'), 'is missing: for example mqtt://host:1883');
     if (link['bootstrap.servers'].length > 0)

@@ -10,11 +10,13 @@ import type { Logger } from '../logger.ts';
 import type { Metrics } from '../metrics.ts';
 import type { MetaStore } from '../store/meta.ts';
 import { loadCodec } from '../wire/batch/compression.ts';
+import { CursorStore } from './cursor.ts';
 import { FillRate } from './fill-rate.ts';
 import { KafkaLink, type KafkaLinkDependencies, type KafkaLinkOptions } from './kafka-link.ts';
 import { linkMetrics } from './link-metrics.ts';
 import type { MqttLink, MqttLinkDependencies, PulledRouteOf } from './mqtt-link.ts';
 import { isOpen, LinkBudget, type WindowMatcher, windowMatcher } from './policy.ts';
+import type { Pull } from './pull.ts';
 import { selectionOf } from './selection.ts';
 import type { LinkSettings, LinkStatus } from './settings.ts';
 import type { TransactionalLink } from './transactional-link.ts';
@@ -49,7 +51,15 @@ interface Running {
   settings: LinkSettings;
   window: WindowMatcher;
   readonly budget: LinkBudget;
+  /** Topics that a Kafka link takes down. */
+  readonly pull: Pull | null;
   paused: boolean;
+  open: boolean;
+}
+
+/** Patterns of topics that do not go up because they come down. */
+function notPulled(pull: readonly string[]): string[] {
+  return pull.filter((pattern) => !pattern.startsWith('!')).map((pattern) => `!${pattern}`);
 }
 
 export class Links {
@@ -86,16 +96,19 @@ export class Links {
               dependencies,
             )
           : await this.#mqttLink(name, settings, dependencies);
-      const running = {
+      const running: Running = {
         link,
         settings,
         window: await windowMatcher(settings.windows),
         budget,
+        pull: await this.#pullOf(name, settings, () => running.open),
         paused: settings.paused,
+        open: true,
       };
       this.#running.set(name, running);
       this.#applyPolicy(running);
       await link.start();
+      running.pull?.start();
     }
     this.#timer = env.clock.every(POLICY_INTERVAL_MS, () => {
       for (const running of this.#running.values()) this.#applyPolicy(running);
@@ -104,13 +117,15 @@ export class Links {
     });
   }
 
-  #applyPolicy({ link, settings, window, budget, paused }: Running): void {
+  #applyPolicy(running: Running): void {
+    const { link, settings, window, budget, paused } = running;
     const now = this.#dependencies.env.clock.now();
+    running.open =
+      !paused && isOpen(window, now) && budget.allows(settings['budget.day.bytes'], settings['budget.month.bytes']);
     link.applyPolicy({
       bytesPerSecond: settings['max.bytes.per.second'],
       liveShare: settings['live.share.percent'] / 100,
-      open:
-        !paused && isOpen(window, now) && budget.allows(settings['budget.day.bytes'], settings['budget.month.bytes']),
+      open: running.open,
     });
   }
 
@@ -124,6 +139,23 @@ export class Links {
     return new TransactionalLink(options, dependencies);
   }
 
+  async #pullOf(name: string, settings: LinkSettings, maySend: () => boolean): Promise<Pull | null> {
+    if (settings.type !== 'kafka' || settings.pull.length === 0) return null;
+    const { Pull } = await import('./pull.ts');
+    const { env, logger, log, meta, broker } = this.#dependencies;
+    return new Pull(
+      {
+        link: name,
+        broker,
+        cluster: await this.#clusterOptions(name, settings),
+        topics: settings.pull,
+        backoffBaseMs: settings['retry.backoff.ms'],
+        backoffMaxMs: settings['retry.backoff.max.ms'],
+      },
+      { env, logger, log, cursors: new CursorStore(meta, `${name}/pull`), maySend },
+    );
+  }
+
   async #optionsOf(name: string, settings: LinkSettings, replicaId: number): Promise<KafkaLinkOptions> {
     const { broker } = this.#dependencies;
     const compression = settings['compression.type'];
@@ -131,7 +163,8 @@ export class Links {
       name,
       broker,
       cluster: await this.#clusterOptions(name, settings),
-      topics: settings.topics,
+      // What comes down does not go up again through the same link; one that only pulls sends nothing.
+      topics: [...(settings.topics.length === 0 ? ['!*'] : settings.topics), ...notPulled(settings.pull)],
       rename: settings.rename,
       acks: settings.acks === '1' ? 1 : -1,
       partitioner: settings.partitioner,
@@ -253,7 +286,7 @@ export class Links {
     return [...this.#running.values()].map((running) => this.#statusOf(running));
   }
 
-  #statusOf({ link, settings, paused, window, budget }: Running): LinkStatus {
+  #statusOf({ link, settings, paused, window, budget, pull }: Running): LinkStatus {
     const now = this.#dependencies.env.clock.now();
     let backlogRecords = 0;
     let backlogBytes = 0;
@@ -292,14 +325,15 @@ export class Links {
       resends: link.counters.resends.value,
       duplicatesAvoided: link.counters.avoided.value,
       lostRecords: link.counters.lost.value,
-      lastError: closed ? why : link.lastError,
+      lastError: closed ? why : (link.lastError ?? pull?.lastError ?? null),
       partitions,
     };
   }
 
   async stop(): Promise<void> {
     this.#timer?.cancel();
-    for (const { link, budget } of this.#running.values()) {
+    for (const { link, budget, pull } of this.#running.values()) {
+      await pull?.stop();
       await link.stop();
       await budget.flush();
     }
