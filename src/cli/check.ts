@@ -6,8 +6,8 @@ import { bytes, json, visible } from './table.ts';
 
 export const usage = `Usage: headwater check [--data DIR] [--json]
 
-Verifies a data directory that no broker uses: batches and their CRCs, indexes against data, dense offsets, log start and
-end, producer state. Changes nothing. Exit status 1 when something is wrong.
+Verifies a data directory: batches and their CRCs, indexes against data, dense offsets, log start and end, producer state.
+Changes nothing. Of a running broker it sees what was stored when it began. Exit status 1 when something is wrong.
 
 ${DATA_USAGE}  --json         for programs
 `;

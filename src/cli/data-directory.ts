@@ -1,9 +1,10 @@
-/** The store of a stopped broker, for the tools that look at it. */
+/** The store of a broker, stopped or running, for the tools that look at it. */
 import { access } from 'node:fs/promises';
 import { join } from 'node:path';
 import { loadConfig } from '../config/load.ts';
 import { HeadwaterError } from '../errors.ts';
 import { openLevelStore } from '../store/leveldb.ts';
+import { withSnapshot } from '../store/snapshot.ts';
 import type { Store } from '../store/store.ts';
 import type { Io } from './command.ts';
 
@@ -36,6 +37,16 @@ export async function withStore<T>(
     const message = `${directory} is not a data directory of Headwater: it holds no file FORMAT`;
     throw new HeadwaterError('STORE_FORMAT', message, { cause: error });
   }
+  try {
+    return await withOpen(directory, task);
+  } catch (error) {
+    // A broker is running: what it has stored until now is looked at in a copy.
+    if (!(error instanceof HeadwaterError) || error.code !== 'STORE_LOCKED') throw error;
+    return withSnapshot(directory, (copy) => withOpen(copy, (store) => task(store, directory)));
+  }
+}
+
+async function withOpen<T>(directory: string, task: (store: Store, directory: string) => Promise<T>): Promise<T> {
   const store = await openLevelStore(directory);
   try {
     return await task(store, directory);

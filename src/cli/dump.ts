@@ -6,7 +6,8 @@ import { json, time } from './table.ts';
 
 export const usage = `Usage: headwater dump [TOPIC] [--partition N] [--data DIR] [--json]
 
-One line for each stored batch of a data directory that no broker uses, in the order of the store.
+One line for each stored batch of a data directory, in the order of the store. Of a running broker it sees what was
+stored when it began.
 
   --partition N  this partition only
 ${DATA_USAGE}  --json         one JSON object a line, with everything

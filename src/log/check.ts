@@ -247,7 +247,7 @@ class Check {
   }
 }
 
-/** Checks a data directory that no broker uses. Damage is in the report; it rejects only when the store cannot be read at all. */
+/** Checks a data directory that no broker uses (for one in use: store/snapshot.ts). Damage is in the report; it rejects only when the store cannot be read at all. */
 export async function checkStore(store: Store): Promise<CheckReport> {
   const check = new Check(store);
   await check.meta();

@@ -10,6 +10,7 @@ import { HeadwaterError } from '../errors.ts';
 import { openScratchFile, replaceFile, syncDirectory, writeReserve } from './durable-file.ts';
 import { checkFormat } from './format-file.ts';
 import { SealedTables } from './sealed-tables.ts';
+import { removeSnapshots } from './snapshot.ts';
 import type { Database, DatabaseOptions, Entry, Range, Scanner, Scratch, Store, WriteBatch } from './store.ts';
 import { soundEntries, tableDamage } from './table-check.ts';
 
@@ -488,6 +489,7 @@ export async function openLevelStore(directory: string): Promise<Store> {
   });
   try {
     await checkFormat(directory);
+    await removeSnapshots(directory);
   } catch (error) {
     await lock.close();
     throw error;
