@@ -47,7 +47,7 @@ const MiB = 1024 * 1024;
 const DEFAULT_RETENTION_INTERVAL_MS = 10_000;
 const META_OPTIONS: DatabaseOptions = { writeBufferBytes: MiB, cacheBytes: 256 * 1024 };
 /** Besides those in use: about ten files and 40 KB of block indexes each. */
-const OPEN_SEALED_SLICES_MAX = 8;
+const OPEN_SEALED_SLICES_MAX = 16;
 const INDEX_MAX_BYTES = 2 * MiB;
 const DAMAGE_SKIP_PRODUCER_IDS = 1_000_000;
 

@@ -22,7 +22,7 @@ const INTERNAL_BYTES = 8;
 const KEY_BYTES = BATCH_KEY_BYTES + INTERNAL_BYTES;
 const MAGIC = Buffer.from('57fb808b247547db', 'hex');
 /** Covers the footer, the index block and mostly the last data block. */
-const TAIL_BYTES = 48 * 1024;
+const TAIL_BYTES = 24 * 1024;
 const SNAPPY_MAX_BYTES = 64 * 1024 * 1024;
 
 type Decompress = (block: Uint8Array) => Uint8Array;
