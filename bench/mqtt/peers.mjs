@@ -204,7 +204,7 @@ async function rabbitmq({ cache, work, port }) {
     port,
     stop: async () => {
       await stop();
-      const daemon = findProcess('epmd', root);
+      const daemon = findProcess('bin/epmd', '-daemon', root);
       if (daemon !== null) process.kill(daemon, 'SIGKILL');
     },
   };
