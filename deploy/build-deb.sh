@@ -82,8 +82,11 @@ for page in README.md UPGRADING.md; do install -D -m 644 "$page" "$doc/$page"; d
 npm sbom --sbom-format cyclonedx --package-lock-only 2>/dev/null | node -e '
   const { packages } = require("./package-lock.json");
   const bill = JSON.parse(require("node:fs").readFileSync(0, "utf8"));
-  const path = ({ properties = [] }) => properties.find(({ name }) => name === "cdx:npm:package:path")?.value;
-  bill.components = bill.components.filter((one) => packages[path(one)] !== undefined && packages[path(one)].dev !== true);
+  const ours = new Set();
+  for (const [path, { version, dev }] of Object.entries(packages)) {
+    if (path !== "" && dev !== true) ours.add(`${path.slice(path.lastIndexOf("node_modules/") + 13)}@${version}`);
+  }
+  bill.components = bill.components.filter((one) => ours.has(one["bom-ref"]));
   const kept = new Set([bill.metadata.component["bom-ref"], ...bill.components.map((one) => one["bom-ref"])]);
   bill.dependencies = bill.dependencies
     .filter(({ ref }) => kept.has(ref))
