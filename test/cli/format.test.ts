@@ -61,7 +61,9 @@ describe('tables for people', () => {
         lastError: null,
       },
     ]);
-    expect(text.split('\n')[1]).toBe('cloud  kafka  draining     1500  2.0 MiB   1m 5s      100.0  15s        -     0  -');
+    expect(text.split('\n')[1]).toBe(
+      'cloud  kafka  draining     1500  2.0 MiB   1m 5s      100.0  15s        -     0  -',
+    );
   });
 });
 
