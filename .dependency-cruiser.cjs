@@ -17,6 +17,7 @@ const may = {
   kafka: ['wire/bytes', 'wire/kafka', 'wire/batch', 'log', 'groups', 'transactions', 'security', 'quotas'],
   links: ['wire/bytes', 'wire/kafka', 'wire/batch', 'log', 'store', 'client'],
   sources: ['log', 'store', 'wire/batch'],
+  standby: ['wire/bytes', 'wire/kafka', 'wire/batch', 'log', 'store', 'client', 'groups'],
   http: [],
   security: [],
 };

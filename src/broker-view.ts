@@ -21,6 +21,7 @@ import type { HeadwaterLog } from './log/headwater-log.ts';
 import { recordsOf } from './log/reader.ts';
 import type { Partition, Topic } from './log/types.ts';
 import type { MqttClient, MqttEdge } from './mqtt/edge.ts';
+import type { Standby } from './standby/standby.ts';
 import { isControl } from './wire/batch/record-batch.ts';
 import { decodeAssignment } from './wire/kafka/consumer-protocol.ts';
 
@@ -38,6 +39,7 @@ export interface BrokerViewParts {
   readonly mqtt: MqttEdge;
   readonly timeTrusted: () => boolean;
   readonly reload: () => Promise<Changes>;
+  readonly standby: Pick<Standby, 'status' | 'promote'> | null;
 }
 
 function topicView(topic: Topic): TopicView {
@@ -265,6 +267,13 @@ export function brokerProviders(parts: BrokerViewParts): HttpProviders {
     deleteTopic: (name) => log.deleteTopic(name),
     resetOffsets: (group, topic, to) => resetOffsets(parts, group, topic, to),
     pauseLink: (name, paused) => links.pause(name, paused),
+    standby: () => parts.standby?.status() ?? null,
+    promote: () => {
+      if (parts.standby === null) {
+        throw new HeadwaterError('INVALID_REQUEST', 'this broker is not one of a pair: it has no link of type standby');
+      }
+      return parts.standby.promote();
+    },
     reload: () => parts.reload(),
   };
 }

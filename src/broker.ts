@@ -17,16 +17,21 @@ import { PageFiles } from './http/page-files.ts';
 import { processMetrics } from './http/process-metrics.ts';
 import { HttpServer } from './http/server.ts';
 import { KafkaEdge } from './kafka/edge.ts';
+import { clusterOptionsOf } from './links/access.ts';
 import { Links } from './links/links.ts';
+import { topicSelector } from './links/topic-selection.ts';
 import type { HeadwaterLog } from './log/headwater-log.ts';
 import { openLog } from './log/log.ts';
 import { TimeCorrections } from './log/time-corrections.ts';
+import type { Partition } from './log/types.ts';
 import type { Logger } from './logger.ts';
 import { Metrics } from './metrics.ts';
 import { MqttEdge } from './mqtt/edge.ts';
 import { Quotas } from './quotas/quotas.ts';
 import { Security } from './security/security.ts';
 import { Sources } from './sources/sources.ts';
+import { StandbyReplicas } from './standby/replicas.ts';
+import { Standby } from './standby/standby.ts';
 import { metaKey } from './store/keys.ts';
 import { openLevelStore } from './store/leveldb.ts';
 import { ClockHistory } from './time/clock-history.ts';
@@ -48,6 +53,8 @@ export interface BrokerDependencies {
 export type Addresses = Partial<Record<ListenerName, Endpoint>>;
 
 const DEFAULT_PRIORITY = 4;
+const ROLE_CHANGE_MS = 50;
+const CLUSTER_ID_KEY = metaKey('boot', 'cluster.id');
 const MQTT_PROTOCOLS = { mqtt: 'tcp', mqtts: 'tls', ws: 'ws', wss: 'wss' } as const;
 
 type Stop = () => Promise<void> | void;
@@ -62,6 +69,9 @@ export class Broker {
   #mqtt: MqttEdge | null = null;
   #links: Links | null = null;
   #sources: Sources | null = null;
+  /** Stops, and restarts in another role, one after the other. */
+  #turn: Promise<void> = Promise.resolve();
+  #stopping = false;
 
   constructor(config: Config, dependencies: BrokerDependencies) {
     this.#config = config;
@@ -88,7 +98,9 @@ export class Broker {
 
   async #start(): Promise<void> {
     const { env, logger, version } = this.#dependencies;
-    const { settings, listeners, advertised } = this.#config;
+    const { settings, advertised } = this.#config;
+    // After a change of roles: where it was before, also where the port was any.
+    const listeners = { ...this.#config.listeners, ...this.#addresses };
     const metrics = new Metrics();
     processMetrics(metrics, env.clock);
     const startedAt = env.clock.monotonic();
@@ -138,7 +150,17 @@ export class Broker {
     this.#started('log', () => log.close());
     await time.start(log.meta);
     this.#started('time', () => time.stop());
-    if (settings['time.source'] === 'auto') {
+    const identity = {
+      nodeId: settings['node.id'],
+      clusterId: await this.#clusterId(log),
+      rack: settings['broker.rack'],
+    };
+    const standby = await this.#pairOf(log, metrics, async (clusterId) => {
+      identity.clusterId = clusterId;
+      await log.meta.write([{ key: CLUSTER_ID_KEY, value: Buffer.from(clusterId, 'latin1') }]);
+    });
+    // What a follower has was stamped by its leader's clock.
+    if (settings['time.source'] === 'auto' && !log.follows) {
       const history = new ClockHistory({
         clock: env.clock,
         machine,
@@ -151,7 +173,10 @@ export class Broker {
       await history.start();
       this.#started('the history of the clock', () => history.stop());
     }
-    this.#declare = () => this.#declareTopics(log);
+    // A follower has the topics of its leader.
+    this.#declare = async () => {
+      if (!log.follows) await this.#declareTopics(log);
+    };
     await this.#declare();
 
     const parts = { meta: log.meta, log, env, metrics, logger };
@@ -182,11 +207,19 @@ export class Broker {
     this.#started('transactions', () => transactions.stop());
 
     const quotas = await Quotas.open(log.meta, env.clock);
-    const identity = {
-      nodeId: settings['node.id'],
-      clusterId: await this.#clusterId(log),
-      rack: settings['broker.rack'],
-    };
+    if (standby !== null) {
+      standby.start(groups);
+      this.#started('standby', () => standby.stop());
+    }
+    const replicas = new StandbyReplicas(settings['replica.lag.time.max.ms']);
+    const pair =
+      standby === null
+        ? null
+        : {
+            follows: () => log.follows,
+            other: () => standby.other,
+            fetched: (partition: Partition, id: number, offset: number) => replicas.fetched(partition, id, offset),
+          };
     const kafkaListeners = (['kafka', 'kafkas'] as const).flatMap((name) => {
       const endpoint = listeners[name];
       if (endpoint === null) return [];
@@ -212,7 +245,16 @@ export class Broker {
         maxConnections: settings['max.connections'],
         maxIdleMs: settings['connections.max.idle.ms'],
       },
-      { ...parts, transactionGate: transactions, groups, transactions, access: security, users: security, quotas },
+      {
+        ...parts,
+        transactionGate: transactions,
+        pair,
+        groups,
+        transactions,
+        access: security,
+        users: security,
+        quotas,
+      },
     );
     this.#bound(await kafka.start());
     this.#started('kafka', () => kafka.stop());
@@ -240,7 +282,12 @@ export class Broker {
         maxSessionExpiry: Math.floor(settings['mqtt.session.expiry.max.ms'] / 1000),
         version,
       },
-      { ...parts, authenticator: mqttAuthenticator(security), ageOf: (timestamp) => time.ageOf(timestamp) },
+      {
+        ...parts,
+        authenticator: mqttAuthenticator(security),
+        ageOf: (timestamp) => time.ageOf(timestamp),
+        follows: () => log.follows,
+      },
     );
     if (tls !== null) security.onReload(() => mqtt.setCertificates(tls.options));
     this.#mqtt = mqtt;
@@ -250,7 +297,8 @@ export class Broker {
       mqtt.addresses.map(({ address, port }, i) => ({ listener: mqttListeners[i]!.name, host: address, port })),
     );
 
-    const links = new Links(this.#config.links, {
+    // What goes upstream is the leader's: the follower's links begin when it leads.
+    const links = new Links(log.follows ? new Map() : this.#config.links, {
       ...parts,
       ledger: log.ledger,
       broker: settings['broker.id'] ?? 'headwater',
@@ -267,7 +315,8 @@ export class Broker {
     const sources = new Sources(parts);
     this.#sources = sources;
     this.#started('sources', () => sources.stop());
-    await sources.update(this.#config.sources);
+    // They are read by the broker that leads.
+    if (!log.follows) await sources.update(this.#config.sources);
 
     const httpListeners = (['http', 'https'] as const).flatMap((name) => {
       const endpoint = listeners[name];
@@ -291,6 +340,7 @@ export class Broker {
         mqtt,
         timeTrusted: () => time.check(),
         reload: () => this.reload(),
+        standby,
       }),
       listeners: httpListeners,
       maxConnections: settings['http.max.connections'],
@@ -304,7 +354,44 @@ export class Broker {
   }
 
   /** Stops in reverse order of the start. What was acknowledged is stored already, whatever happens here. */
-  async stop(): Promise<void> {
+  stop(): Promise<void> {
+    this.#stopping = true;
+    this.#turn = this.#turn.catch(() => {}).then(() => this.#stop());
+    return this.#turn;
+  }
+
+  /** Everything again from what is stored, in another role; a failure is the process's. */
+  #restart(): void {
+    this.#turn = this.#turn.then(async () => {
+      if (this.#stopping) return;
+      await this.#stop();
+      if (!this.#stopping) await this.#start();
+    });
+  }
+
+  async #pairOf(log: HeadwaterLog, metrics: Metrics, adopt: (id: string) => Promise<void>): Promise<Standby | null> {
+    const { env, logger } = this.#dependencies;
+    const { settings, links } = this.#config;
+    const [link] = [...links.values()].filter(({ type }) => type === 'standby');
+    if (link === undefined) return null;
+    const standby = new Standby(
+      {
+        name: link.name,
+        cluster: await clusterOptionsOf(link.name, link, { broker: settings['broker.id'] ?? 'headwater' }),
+        nodeId: settings['node.id'],
+        sync: link.replicas === 'sync',
+        initialRole: link['initial.role'],
+        selects: topicSelector(link.topics),
+        backoffMaxMs: link['retry.backoff.max.ms'],
+      },
+      // The answer to who asked for it goes out first.
+      { env, logger, metrics, log, adopt, changed: () => env.clock.after(ROLE_CHANGE_MS, () => this.#restart()) },
+    );
+    await standby.decide();
+    return standby;
+  }
+
+  async #stop(): Promise<void> {
     for (let entry = this.#stops.pop(); entry !== undefined; entry = this.#stops.pop()) {
       try {
         await entry.stop();
@@ -355,7 +442,7 @@ export class Broker {
 
   /** Made once for a data directory. As in Kafka: 16 random bytes as base64url. */
   async #clusterId(log: HeadwaterLog): Promise<string> {
-    const key = metaKey('boot', 'cluster.id');
+    const key = CLUSTER_ID_KEY;
     const stored = await log.meta.get(key);
     if (stored !== undefined) return Buffer.from(stored).toString('latin1');
     const id = Buffer.from(this.#dependencies.env.random.bytes(16)).toString('base64url');

@@ -76,3 +76,10 @@ export function delay(clock: Clock, ms: number): Promise<void> {
     clock.after(ms, resolve);
   });
 }
+
+/** A delay that keeps the process alive: for tools, which end when nothing is left to do. */
+export function heldDelay(ms: number): Promise<void> {
+  return new Promise((resolve) => {
+    setTimeout(resolve, ms);
+  });
+}

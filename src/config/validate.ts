@@ -27,6 +27,9 @@ export function checkRelations(
   checkRoutes(config, report);
   for (const link of config.links.values()) checkLink(link, report);
   for (const one of config.sources.values()) checkSource(one, report);
+  const [, second] = [...config.links.values()].filter(({ type }) => type === 'standby');
+  if (second !== undefined)
+    report(`links.${second.name}.type`, 'a second link of type standby: a pair has two brokers');
   const budget = budgetProblem(config);
   if (budget !== null) report('memory.budget', budget);
 }
@@ -141,7 +144,7 @@ function checkRoutes({ routes }: Config, report: Report): void {
 function checkLink(link: LinkSection, report: Report): void {
   const at = (field: string) => `links.${link.name}.${field}`;
   if (link.type === null) return; // reported as missing already
-  if (link.type === 'kafka') {
+  if (link.type !== 'mqtt') {
     if (link['bootstrap.servers'].length === 0) report(at('bootstrap.servers'), 'is missing: one or more HOST:PORT');
     for (const server of link['bootstrap.servers']) {
       const address = parseAddress(server);
@@ -183,14 +186,14 @@ function checkLink(link: LinkSection, report: Report): void {
       report(at('where'), `"${rule}" is not FIELD OPERATOR VALUE with = != < <= > or >=, for example temp > 30`);
     }
   }
-  if (link.topics.length === 0 && link.pull.length === 0)
+  if (link.type !== 'standby' && link.topics.length === 0 && link.pull.length === 0)
     report(at('topics'), 'is empty: the link would have nothing to do');
   for (const pattern of link.topics) {
     if (!/^!?[A-Za-z0-9._*?-]{1,249}$/.test(pattern)) {
       report(at('topics'), `"${pattern}" is not a topic name or a pattern of one with "*", "?" and a leading "!"`);
     }
   }
-  const known = link.type === 'kafka' ? ['broker', 'topic'] : ['broker', 'topic', 'key'];
+  const known = link.type !== 'mqtt' ? ['broker', 'topic'] : ['broker', 'topic', 'key'];
   const problem = templateProblem(link.rename, known);
   if (problem !== null) report(at('rename'), problem);
   else if (!/\{(topic|key)\}/.test(link.rename) && link.topics.length !== 1) {
@@ -200,7 +203,7 @@ function checkLink(link: LinkSection, report: Report): void {
     report(at('password'), 'is given twice; remove password or password.file');
   const sasl = link['security.protocol'].startsWith('SASL');
   const hasSecret = link.password !== null || link['password.file'] !== null;
-  if (link.type === 'kafka' && sasl && (link.username === null || !hasSecret)) {
+  if (link.type !== 'mqtt' && sasl && (link.username === null || !hasSecret)) {
     report(at('security.protocol'), `"${link['security.protocol']}" needs username and password.file`);
   }
   if (link['retry.backoff.ms'] > link['retry.backoff.max.ms']) {

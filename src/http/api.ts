@@ -144,6 +144,18 @@ export const API: readonly ApiRoute[] = [
     handle: ({ providers, query }) => providers.clients(integer('limit', query.get('limit') ?? '200', 1, CLIENTS_MAX)),
   },
   {
+    method: 'GET',
+    path: 'standby',
+    about: 'The role of this broker in a pair; null when it is not one of a pair.',
+    handle: ({ providers }) => providers.standby(),
+  },
+  {
+    method: 'POST',
+    path: 'promote',
+    about: 'A follower leads from now on; the old leader is fenced by the leader epoch.',
+    handle: ({ providers }) => providers.promote(),
+  },
+  {
     method: 'POST',
     path: 'reload',
     about: 'Reads configuration, users, rules and certificates again.',

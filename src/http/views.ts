@@ -135,6 +135,22 @@ export interface ReadyCheck {
 }
 
 /** Expected failures are HeadwaterErrors; they become 4xx answers with their message. */
+export interface StandbyView {
+  readonly role: 'leader' | 'follower';
+  readonly link: string;
+  readonly state: string;
+  /** The other broker. */
+  readonly peer: string;
+  readonly sync: boolean;
+  readonly lagRecords: number;
+  readonly leaderEpoch: number;
+  readonly lastError: string | null;
+}
+
+export interface PromotionView {
+  readonly leaderEpoch: number;
+}
+
 export interface HttpProviders {
   ready(): readonly ReadyCheck[];
   broker(): Promise<BrokerView> | BrokerView;
@@ -150,5 +166,9 @@ export interface HttpProviders {
   /** `to`: a position every partition of the topic is set to. The group must have no members. */
   resetOffsets(group: string, topic: string, to: 'earliest' | 'latest' | number): Promise<void>;
   pauseLink(name: string, paused: boolean): Promise<LinkView> | LinkView;
+  /** null: it is not one of a pair. */
+  standby(): StandbyView | null;
+  /** Leads from now on. */
+  promote(): Promise<PromotionView>;
   reload(): Promise<ReloadView>;
 }

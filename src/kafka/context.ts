@@ -63,9 +63,28 @@ export interface UserStore {
   editUsers(change: (users: Map<string, User>) => void): Promise<void>;
 }
 
+/** Another broker of a pair, as Metadata shows it. */
+export interface OtherBroker {
+  readonly nodeId: number;
+  readonly host: string;
+  readonly port: number;
+}
+
+/** What the edge asks about the pair that this broker is one of. */
+export interface Pair {
+  /** The other broker leads: clients are sent there. */
+  follows(): boolean;
+  /** The other broker; null: not known yet. */
+  other(): OtherBroker | null;
+  /** A replica asks for `offset`, which is what it has; false: it is not taken for one. */
+  fetched(partition: Partition, replicaId: number, offset: number): boolean;
+}
+
 export interface KafkaContext {
   /** null: nobody has a quota. */
   readonly quotas: Quotas | null;
+  /** null: it stands alone. */
+  readonly pair: Pair | null;
   /** null: this broker has no users. */
   readonly users: UserStore | null;
   /** null: everybody may do everything. */

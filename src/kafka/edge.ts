@@ -9,7 +9,15 @@ import type { Metrics } from '../metrics.ts';
 import type { Quotas } from '../quotas/quotas.ts';
 import type { TransactionCoordinator } from '../transactions/coordinator.ts';
 import { Connection } from './connection.ts';
-import type { Access, BrokerIdentity, KafkaContext, KafkaSettings, TransactionGate, UserStore } from './context.ts';
+import type {
+  Access,
+  BrokerIdentity,
+  KafkaContext,
+  KafkaSettings,
+  Pair,
+  TransactionGate,
+  UserStore,
+} from './context.ts';
 import type { HandlerTable } from './handler.ts';
 import { createHandlers } from './handlers.ts';
 import { edgeMetrics } from './metrics.ts';
@@ -49,6 +57,8 @@ export interface KafkaEdgeDependencies {
   readonly access?: Access | null;
   readonly users?: UserStore | null;
   readonly quotas?: Quotas | null;
+  /** Absent: the broker stands alone. */
+  readonly pair?: Pair | null;
   readonly transactionGate: TransactionGate;
   readonly groups: GroupCoordinator;
   readonly transactions: TransactionCoordinator;
@@ -87,6 +97,7 @@ export class KafkaEdge {
     this.#context = {
       ...parts,
       access: dependencies.access ?? null,
+      pair: dependencies.pair ?? null,
       users: dependencies.users ?? null,
       quotas: dependencies.quotas ?? null,
       identity: options.identity,

@@ -12,7 +12,7 @@ import { KAFKA_ERROR } from '../wire/kafka/errors.ts';
 import type { RequestOf, ResponseInput } from '../wire/kafka/schema.ts';
 import type { KafkaContext } from './context.ts';
 import type { ClientConnection } from './handler.ts';
-import { checkLeaderEpoch, findTopic, missingTopic } from './partitions.ts';
+import { checkLeaderEpoch, checkLeads, findTopic, missingTopic } from './partitions.ts';
 
 type Request = RequestOf<typeof fetch>;
 type Response = ResponseInput<typeof fetch>;
@@ -38,6 +38,12 @@ interface Share {
   full: boolean;
 }
 
+/** The follower of our pair, if the request is one of its; whoever may alter the cluster may be it. */
+function replicaOf({ pair, identity }: KafkaContext, request: Request, connection: ClientConnection): number {
+  const id = Math.max(request.replicaId, request.replicaState.replicaId);
+  return pair !== null && id !== identity.nodeId && connection.allows('alter', 'cluster', '') ? id : -1;
+}
+
 export class FetchOperation implements Waiter {
   readonly #context: KafkaContext;
   readonly #connection: ClientConnection;
@@ -45,6 +51,8 @@ export class FetchOperation implements Waiter {
   readonly #version: number;
   readonly #topics: { readonly topic: string; readonly topicId: string; readonly shares: Share[] }[] = [];
   readonly #committed: boolean;
+  /** -1: a consumer. */
+  readonly #replicaId: number;
   #bytesLeft: number;
   #bytes = 0;
   #failed = false;
@@ -61,6 +69,7 @@ export class FetchOperation implements Waiter {
     this.#request = request;
     this.#version = version;
     this.#committed = request.isolationLevel === READ_COMMITTED;
+    this.#replicaId = replicaOf(context, request, connection);
     let partitions = 0;
     for (const { topic, topicId, partitions: wanted } of request.topics) {
       this.#topics.push({ topic, topicId, shares: wanted.map((one) => this.#share(topic, topicId, one)) });
@@ -132,6 +141,8 @@ export class FetchOperation implements Waiter {
   }
 
   #limit(partition: Partition): number {
+    // A replica is what the high watermark waits for.
+    if (this.#replicaId >= 0) return partition.logEndOffset;
     return this.#committed ? partition.lastStableOffset : partition.highWatermark;
   }
 
@@ -165,7 +176,7 @@ export class FetchOperation implements Waiter {
 
   #check(share: Share, partition: Partition): void {
     const { currentLeaderEpoch, fetchOffset, lastFetchedEpoch } = share.request;
-    const epochError = checkLeaderEpoch(partition, currentLeaderEpoch);
+    const epochError = checkLeads(this.#context) || checkLeaderEpoch(partition, currentLeaderEpoch);
     if (epochError !== KAFKA_ERROR.NONE) {
       this.#fail(share, epochError);
       return;
@@ -182,7 +193,7 @@ export class FetchOperation implements Waiter {
     }
     if (fetchOffset < partition.logStartOffset || fetchOffset > partition.logEndOffset) {
       this.#fail(share, KAFKA_ERROR.OFFSET_OUT_OF_RANGE);
-    }
+    } else if (this.#replicaId >= 0) this.#context.pair?.fetched(partition, this.#replicaId, fetchOffset);
   }
 
   #fail(share: Share, code: number): void {

@@ -48,6 +48,7 @@ const TRANSACTIONS = 1;
 
 /** Version 4 and later carry a list; before, the one key is its own. */
 const findCoordinator = guardedEach(findCoordinatorHandler, {
+  anywhere: true,
   items: ({ key, coordinatorKeys }, version) => (version >= 4 ? coordinatorKeys : [key]),
   check: (connection, key, { keyType }) =>
     keyType === TRANSACTIONS ? mayDescribeTransaction(connection, key) : mayDescribeGroup(connection, key),

@@ -4,6 +4,7 @@
  */
 import { KAFKA_ERROR } from '../wire/kafka/errors.ts';
 import type { Api, RequestOf, ResponseInput } from '../wire/kafka/schema.ts';
+import type { KafkaContext } from './context.ts';
 import { type ClientConnection, type Handler, NO_RESPONSE } from './handler.ts';
 
 const GROUP_REFUSED = KAFKA_ERROR.GROUP_AUTHORIZATION_FAILED;
@@ -27,6 +28,10 @@ export const mayUseTransaction = (connection: ClientConnection, transactionalId:
 export const mayDescribeTransaction = (connection: ClientConnection, transactionalId: string): number =>
   connection.allows('describe', 'transaction', transactionalId) ? KAFKA_ERROR.NONE : TRANSACTION_REFUSED;
 
+/** A broker that follows another coordinates nothing. */
+const elsewhere = ({ pair }: KafkaContext): number =>
+  pair?.follows() === true ? KAFKA_ERROR.NOT_COORDINATOR : KAFKA_ERROR.NONE;
+
 /** A request that stands or falls as a whole: `check` gives the code, `refuse` the answer that bears it. */
 export function guarded<A extends Api>(
   handler: Handler<A>,
@@ -36,7 +41,7 @@ export function guarded<A extends Api>(
   return {
     ...handler,
     handle(context, request, version, connection) {
-      const code = check(connection, request);
+      const code = elsewhere(context) || check(connection, request);
       if (code === KAFKA_ERROR.NONE) return handler.handle(context, request, version, connection);
       context.metrics.error(code);
       return refuse(code, request);
@@ -48,6 +53,8 @@ export function guarded<A extends Api>(
 interface Parts<A extends Api, Item> {
   readonly items: (request: RequestOf<A>, version: number) => readonly Item[];
   readonly check: (connection: ClientConnection, item: Item, request: RequestOf<A>) => number;
+  /** Also answered by a broker that follows another. */
+  readonly anywhere?: boolean;
   readonly keep: (request: RequestOf<A>, allowed: Item[]) => RequestOf<A>;
   readonly add: (answer: ResponseInput<A>, refused: readonly { item: Item; code: number }[]) => ResponseInput<A>;
 }
@@ -60,7 +67,7 @@ export function guardedEach<A extends Api, Item>(handler: Handler<A>, parts: Par
       const allowed: Item[] = [];
       const refused: { item: Item; code: number }[] = [];
       for (const item of parts.items(request, version)) {
-        const code = parts.check(connection, item, request);
+        const code = (parts.anywhere === true ? 0 : elsewhere(context)) || parts.check(connection, item, request);
         if (code === KAFKA_ERROR.NONE) allowed.push(item);
         else {
           context.metrics.error(code);

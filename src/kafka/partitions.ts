@@ -4,6 +4,7 @@ import type { Log, Partition, Topic } from '../log/types.ts';
 import type { KafkaOperation } from '../security/acl.ts';
 import { KAFKA_ERROR } from '../wire/kafka/errors.ts';
 import { ZERO_UUID } from '../wire/kafka/schema.ts';
+import type { KafkaContext } from './context.ts';
 import type { ClientConnection } from './handler.ts';
 
 /** By id where the version carries one, otherwise by name. */
@@ -14,6 +15,11 @@ export function findTopic(log: Log, name: string | null, id: string): Topic | un
 /** The error for a topic that is not there: asked for by id it is another than by name. */
 export function missingTopic(id: string): number {
   return id === ZERO_UUID ? KAFKA_ERROR.UNKNOWN_TOPIC_OR_PARTITION : KAFKA_ERROR.UNKNOWN_TOPIC_ID;
+}
+
+/** What a broker that follows another answers about a partition, so that clients look for the leader; 0: it leads. */
+export function checkLeads({ pair }: KafkaContext): number {
+  return pair?.follows() === true ? KAFKA_ERROR.NOT_LEADER_OR_FOLLOWER : KAFKA_ERROR.NONE;
 }
 
 /** KIP-320: -1 asks for no check; older than ours is fenced; newer means that we are behind. */

@@ -1,7 +1,4 @@
 /** All links of a broker: made from the configuration, with their policy, status and metrics. */
-import { readFile as readFileFromDisk } from 'node:fs/promises';
-import type { ClusterOptions } from '../client/cluster.ts';
-import type { TlsOptions } from '../client/tls.ts';
 import type { Env, Timer } from '../env.ts';
 import { HeadwaterError } from '../errors.ts';
 import type { Ledger } from '../log/ledger.ts';
@@ -10,6 +7,7 @@ import type { Logger } from '../logger.ts';
 import type { Metrics } from '../metrics.ts';
 import type { MetaStore } from '../store/meta.ts';
 import { loadCodec } from '../wire/batch/compression.ts';
+import { accessOf, clusterOptionsOf } from './access.ts';
 import { CursorStore } from './cursor.ts';
 import { FillRate } from './fill-rate.ts';
 import { KafkaLink, type KafkaLinkDependencies, type KafkaLinkOptions } from './kafka-link.ts';
@@ -81,6 +79,8 @@ export class Links {
     let index = 0;
     for (const [name, settings] of this.#sections) {
       index++;
+      // It has a follower instead (src/standby).
+      if (settings.type === 'standby') continue;
       const budget = new LinkBudget(this.#dependencies.meta, name, env.clock);
       await budget.load();
       const dependencies = {
@@ -147,7 +147,7 @@ export class Links {
       {
         link: name,
         broker,
-        cluster: await this.#clusterOptions(name, settings),
+        cluster: await clusterOptionsOf(name, settings, this.#dependencies),
         topics: settings.pull,
         backoffBaseMs: settings['retry.backoff.ms'],
         backoffMaxMs: settings['retry.backoff.max.ms'],
@@ -162,7 +162,7 @@ export class Links {
     return {
       name,
       broker,
-      cluster: await this.#clusterOptions(name, settings),
+      cluster: await clusterOptionsOf(name, settings, this.#dependencies),
       // What comes down does not go up again through the same link; one that only pulls sends nothing.
       topics: [...(settings.topics.length === 0 ? ['!*'] : settings.topics), ...notPulled(settings.pull)],
       rename: settings.rename,
@@ -188,7 +188,7 @@ export class Links {
     const { url } = settings;
     if (url === null) throw new HeadwaterError('INVALID_CONFIG', `links.${name}.url: is needed for type mqtt`);
     const { MqttLink } = await import('./mqtt-link.ts');
-    const { tls, password, clientId } = await this.#access(name, settings);
+    const { tls, password, clientId } = await accessOf(name, settings, this.#dependencies);
     return new MqttLink(
       {
         name,
@@ -212,48 +212,6 @@ export class Links {
       },
       dependencies,
     );
-  }
-
-  async #clusterOptions(name: string, settings: LinkSettings): Promise<ClusterOptions> {
-    const { tls, password, clientId } = await this.#access(name, settings);
-    const protocol = settings['security.protocol'];
-    return {
-      bootstrap: settings['bootstrap.servers'].join(','),
-      clientId,
-      requestTimeoutMs: settings['request.timeout.ms'],
-      connectTimeoutMs: Math.min(settings['request.timeout.ms'], 10_000),
-      tls: protocol.endsWith('SSL') ? tls : undefined,
-      sasl: protocol.startsWith('SASL')
-        ? { mechanism: settings['sasl.mechanism'], username: settings.username ?? '', password }
-        : undefined,
-    };
-  }
-
-  /** Certificates, password and client id. INVALID_CONFIG for a file that cannot be read. */
-  async #access(
-    name: string,
-    settings: LinkSettings,
-  ): Promise<{ tls: TlsOptions; password: string; clientId: string }> {
-    const readFile = this.#dependencies.readFile ?? readFileFromDisk;
-    const read = async (setting: 'ssl.ca.file' | 'ssl.certificate.file' | 'ssl.key.file' | 'password.file') => {
-      const path = settings[setting];
-      if (path === null) return undefined;
-      try {
-        return await readFile(path);
-      } catch (cause) {
-        const reason = cause instanceof Error ? cause.message : String(cause);
-        throw new HeadwaterError('INVALID_CONFIG', `links.${name}.${setting}: ${reason}`, { cause });
-      }
-    };
-    return {
-      tls: {
-        ca: await read('ssl.ca.file'),
-        cert: await read('ssl.certificate.file'),
-        key: await read('ssl.key.file'),
-      },
-      password: (await read('password.file'))?.toString('utf8').split(/\r?\n/, 1)[0] ?? settings.password ?? '',
-      clientId: settings['client.id'] ?? `headwater-${this.#dependencies.broker}-${name}`,
-    };
   }
 
   #find(name: string): Running {

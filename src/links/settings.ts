@@ -1,6 +1,8 @@
 /** What a link is told and what it tells. The section `links` of the configuration fits `LinkSettings`. */
 export interface LinkSettings {
-  readonly type: 'kafka' | 'mqtt';
+  readonly type: 'kafka' | 'mqtt' | 'standby';
+  /** type standby. */
+  readonly 'initial.role': 'leader' | 'follower';
   readonly 'bootstrap.servers': readonly string[];
   readonly url: string | null;
   readonly topics: readonly string[];

@@ -44,5 +44,7 @@ export interface MqttContext {
   /** Coarse monotonic time, milliseconds, moved on once a second: what the hot path stamps with. */
   readonly tick: { now: number };
   readonly stopping: () => boolean;
+  /** Another broker of a pair leads: clients belong there. */
+  readonly follows: () => boolean;
   onClosed(connection: Connection): void;
 }

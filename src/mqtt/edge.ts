@@ -70,6 +70,8 @@ export interface MqttEdgeDependencies {
   readonly logger: Logger;
   /** Default: everybody may do everything. */
   readonly authenticator?: Authenticator;
+  /** Another broker of a pair leads; default: never. */
+  readonly follows?: () => boolean;
   /** By which messages and sessions expire; default: by the wall clock, whatever it says. */
   readonly ageOf?: AgeOf;
 }
@@ -196,6 +198,7 @@ export class MqttEdge {
       limits: new ClientLimits({ ...NO_CLIENT_LIMITS, ...options.limits }),
       tick: { now: clock.monotonic() },
       stopping: () => this.#state !== 'running',
+      follows: () => deps.follows?.() ?? false,
       onClosed: (connection) => this.#connections.delete(connection),
     };
     this.#gauges();
@@ -219,7 +222,9 @@ export class MqttEdge {
   async #makeTopics(routes: RouteTable): Promise<void> {
     const { log } = this.#deps;
     for (const name of routes.storedTopics()) {
-      if (log.topic(name) === undefined) await log.createTopic({ name, partitions: -1, config: new Map() });
+      // A follower has the topics of its leader.
+      if (log.topic(name) === undefined && this.#deps.follows?.() !== true)
+        await log.createTopic({ name, partitions: -1, config: new Map() });
     }
   }
 

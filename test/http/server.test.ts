@@ -62,6 +62,8 @@ async function start(more: Partial<HttpServerOptions> = {}, providers: Partial<H
     },
     resetOffsets: refuse,
     pauseLink: refuse,
+    standby: () => null,
+    promote: async () => ({ leaderEpoch: 1_000 }),
     reload: async () => ({ changed: [], restart: [] }),
     ...providers,
   };

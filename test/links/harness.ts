@@ -18,6 +18,7 @@ import { MemoryLog, type MemoryPartition } from '../kafka/memory-log.ts';
 
 export const DEFAULTS: LinkSettings = {
   type: 'kafka',
+  'initial.role': 'follower',
   'bootstrap.servers': [],
   url: null,
   topics: ['*'],

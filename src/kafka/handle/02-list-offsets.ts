@@ -3,7 +3,7 @@ import type { Partition } from '../../log/types.ts';
 import { listOffsets } from '../../wire/kafka/api/02-list-offsets.ts';
 import { KAFKA_ERROR } from '../../wire/kafka/errors.ts';
 import { handler } from '../handler.ts';
-import { checkLeaderEpoch } from '../partitions.ts';
+import { checkLeaderEpoch, checkLeads } from '../partitions.ts';
 
 // Timestamps that are not times.
 const LATEST = -1;
@@ -56,7 +56,7 @@ export const listOffsetsHandler = handler({
         else if (partition === undefined) errorCode = KAFKA_ERROR.UNKNOWN_TOPIC_OR_PARTITION;
         else if (timestamp < LATEST_TIERED) errorCode = KAFKA_ERROR.UNSUPPORTED_VERSION;
         else {
-          errorCode = checkLeaderEpoch(partition, currentLeaderEpoch);
+          errorCode = checkLeads(context) || checkLeaderEpoch(partition, currentLeaderEpoch);
           if (errorCode === KAFKA_ERROR.NONE) {
             try {
               found = await find(partition, timestamp, request.isolationLevel);

@@ -3,6 +3,7 @@ import type { Topic } from '../../log/types.ts';
 import { metadata } from '../../wire/kafka/api/03-metadata.ts';
 import { KAFKA_ERROR } from '../../wire/kafka/errors.ts';
 import { type ResponseInput, ZERO_UUID } from '../../wire/kafka/schema.ts';
+import { brokersOf, leaderIdOf, placementOf } from '../brokers.ts';
 import type { KafkaContext } from '../context.ts';
 import { type ClientConnection, handler } from '../handler.ts';
 import { mayCreateTopic, missingTopic } from '../partitions.ts';
@@ -16,12 +17,9 @@ function describe(context: KafkaContext, topic: Topic): TopicResponse {
     topicId: topic.id,
     isInternal: topic.internal,
     partitions: topic.partitions.map((partition) => ({
-      errorCode: KAFKA_ERROR.NONE,
+      ...placementOf(context, partition),
       partitionIndex: partition.index,
-      leaderId: context.identity.nodeId,
       leaderEpoch: partition.leaderEpoch,
-      replicaNodes: partition.replicas,
-      isrNodes: partition.inSyncReplicas,
       offlineReplicas: [],
     })),
   };
@@ -89,9 +87,9 @@ export const metadataHandler = handler({
       }
     }
     return {
-      brokers: [{ nodeId: identity.nodeId, ...connection.advertised, rack: identity.rack }],
+      brokers: brokersOf(context, connection),
       clusterId: identity.clusterId,
-      controllerId: identity.nodeId,
+      controllerId: leaderIdOf(context),
       topics,
     };
   },

@@ -1,7 +1,7 @@
 import { offsetForLeaderEpoch } from '../../wire/kafka/api/23-offset-for-leader-epoch.ts';
 import { KAFKA_ERROR } from '../../wire/kafka/errors.ts';
 import { handler } from '../handler.ts';
-import { checkLeaderEpoch } from '../partitions.ts';
+import { checkLeaderEpoch, checkLeads } from '../partitions.ts';
 
 export const offsetForLeaderEpochHandler = handler({
   api: offsetForLeaderEpoch,
@@ -17,7 +17,7 @@ export const offsetForLeaderEpochHandler = handler({
             ? KAFKA_ERROR.TOPIC_AUTHORIZATION_FAILED
             : partition === undefined
               ? KAFKA_ERROR.UNKNOWN_TOPIC_OR_PARTITION
-              : checkLeaderEpoch(partition, currentLeaderEpoch);
+              : checkLeads(context) || checkLeaderEpoch(partition, currentLeaderEpoch);
           context.metrics.error(errorCode);
           // An epoch that is not known is no error: (-1, -1).
           const known = errorCode === KAFKA_ERROR.NONE ? partition?.endOffsetForEpoch(leaderEpoch) : null;

@@ -1,5 +1,6 @@
 import { describeCluster } from '../../wire/kafka/api/60-describe-cluster.ts';
 import { KAFKA_ERROR } from '../../wire/kafka/errors.ts';
+import { brokersOf, leaderIdOf } from '../brokers.ts';
 import { handler } from '../handler.ts';
 
 /** KIP-919: what kind of endpoint the client believes it talks to. */
@@ -7,7 +8,8 @@ const BROKERS = 1;
 
 export const describeClusterHandler = handler({
   api: describeCluster,
-  handle({ identity, metrics }, { endpointType }, _version, { advertised }) {
+  handle(context, { endpointType }, _version, connection) {
+    const { identity, metrics } = context;
     if (endpointType !== BROKERS) {
       const errorCode = KAFKA_ERROR.MISMATCHED_ENDPOINT_TYPE;
       metrics.error(errorCode);
@@ -17,8 +19,8 @@ export const describeClusterHandler = handler({
       errorCode: KAFKA_ERROR.NONE,
       endpointType,
       clusterId: identity.clusterId,
-      controllerId: identity.nodeId,
-      brokers: [{ brokerId: identity.nodeId, ...advertised, rack: identity.rack }],
+      controllerId: leaderIdOf(context),
+      brokers: brokersOf(context, connection).map(({ nodeId, ...rest }) => ({ brokerId: nodeId, ...rest })),
     };
   },
 });

@@ -2,6 +2,7 @@ import type { Topic } from '../../log/types.ts';
 import { describeTopicPartitions } from '../../wire/kafka/api/75-describe-topic-partitions.ts';
 import { KAFKA_ERROR } from '../../wire/kafka/errors.ts';
 import { type ResponseInput, ZERO_UUID } from '../../wire/kafka/schema.ts';
+import { placementOf } from '../brokers.ts';
 import { handler } from '../handler.ts';
 
 type Response = ResponseInput<typeof describeTopicPartitions>;
@@ -11,7 +12,8 @@ const PARTITIONS_MAX = 2_000;
 /** KIP-966: topics in name order, cut at the partition limit; the cursor says where the next request goes on. */
 export const describeTopicPartitionsHandler = handler({
   api: describeTopicPartitions,
-  handle({ log, identity, metrics }, { topics: wanted, responsePartitionLimit, cursor }, _version, connection) {
+  handle(context, { topics: wanted, responsePartitionLimit, cursor }, _version, connection) {
+    const { log, metrics } = context;
     const visible = (name: string): boolean => connection.allows('describe', 'topic', name);
     const every = [...log.topics()].map(({ name }) => name).filter(visible);
     const all = wanted.length === 0 ? every : wanted.map(({ name }) => name);
@@ -20,12 +22,9 @@ export const describeTopicPartitionsHandler = handler({
     const topics: Response['topics'][number][] = [];
     const partitionsOf = (topic: Topic, from: number, to: number) =>
       topic.partitions.slice(from, to).map((partition) => ({
-        errorCode: KAFKA_ERROR.NONE,
+        ...placementOf(context, partition),
         partitionIndex: partition.index,
-        leaderId: identity.nodeId,
         leaderEpoch: partition.leaderEpoch,
-        replicaNodes: partition.replicas,
-        isrNodes: partition.inSyncReplicas,
         // The fields may be null, but Java's client (4.3) does not look before it reads them.
         eligibleLeaderReplicas: [],
         lastKnownElr: [],

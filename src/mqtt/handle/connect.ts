@@ -27,6 +27,7 @@ type Step = (attempt: Attempt) => void | Promise<void>;
 
 const steps: readonly Step[] = [
   refuseWhenStopping,
+  refuseWhenFollowing,
   refuseExtendedAuthentication,
   chooseClientId,
   authenticate,
@@ -40,6 +41,11 @@ const steps: readonly Step[] = [
 
 function refuseWhenStopping({ connection }: Attempt): void {
   if (connection.context.stopping()) throw new MqttError(REASON.SERVER_SHUTTING_DOWN, 'the broker is stopping');
+}
+
+function refuseWhenFollowing({ connection }: Attempt): void {
+  if (!connection.context.follows()) return;
+  throw new MqttError(REASON.USE_ANOTHER_SERVER, 'this broker is the standby of another, which takes clients');
 }
 
 /** [MQTT-4.12.0-1] */
@@ -187,6 +193,7 @@ const RETURN_CODES: Readonly<Record<number, number>> = {
   [REASON.SERVER_UNAVAILABLE]: 3,
   [REASON.SERVER_BUSY]: 3,
   [REASON.SERVER_SHUTTING_DOWN]: 3,
+  [REASON.USE_ANOTHER_SERVER]: 3,
   [REASON.QUOTA_EXCEEDED]: 3,
   [REASON.BAD_USER_OR_PASSWORD]: 4,
   [REASON.NOT_AUTHORIZED]: 5,

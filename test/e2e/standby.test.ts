@@ -1,0 +1,199 @@
+/** Two real brokers as a pair: kill -9 of the first under load, one command, and clients carry on with the second. */
+import { Kafka, logLevel } from 'kafkajs';
+import mqtt from 'mqtt';
+import { describe, expect, it } from 'vitest';
+import { HEADWATER, TestBroker } from '../support/broker.ts';
+import { mustRun } from '../support/process.ts';
+import { readTopic } from '../support/readback.ts';
+import { atEnd } from '../support/scope.ts';
+import { TcpProxy } from '../support/tcp-proxy.ts';
+import { eventually } from '../support/wait.ts';
+
+interface Status {
+  readonly role: string;
+  readonly state: string;
+  readonly lagRecords: number;
+  readonly leaderEpoch: number;
+}
+
+const SYNC = 'topics: { t: { partitions: 2, min.insync.replicas: 2 } }';
+
+function config(nodeId: number, peer: number, role: string, more: string): string {
+  return [
+    `node.id: ${nodeId}`,
+    'replica.lag.time.max.ms: 3000',
+    more,
+    'links:',
+    `  pair: { type: standby, bootstrap.servers: "127.0.0.1:${peer}", replicas: sync, initial.role: ${role} }`,
+    '',
+  ].join('\n');
+}
+
+/** Each finds the other by a proxy, because neither knows the other's port before it runs. */
+async function startPair(more = SYNC) {
+  const [toFirst, toSecond] = [await TcpProxy.start(), await TcpProxy.start()];
+  const first = new TestBroker({ brokerId: 'first', config: config(1, toSecond.port, 'leader', more) });
+  const second = new TestBroker({ brokerId: 'second', config: config(2, toFirst.port, 'follower', '') });
+  await first.start();
+  toFirst.target = first.ports.kafka;
+  await second.start();
+  toSecond.target = second.ports.kafka;
+  return { first, second };
+}
+
+async function status(broker: TestBroker): Promise<Status> {
+  return (await (await broker.http('/api/v1/standby')).json()) as Status;
+}
+
+async function follows(broker: TestBroker): Promise<void> {
+  await eventually(`${broker.name} follows`, 60_000, async () => {
+    const found = await status(broker);
+    return found.role === 'follower' && found.state === 'following' && found.lagRecords === 0;
+  });
+}
+
+async function promote(broker: TestBroker): Promise<string> {
+  return mustRun(HEADWATER, ['promote', '--http', `127.0.0.1:${broker.ports.http}`]);
+}
+
+function clientOf(...brokers: TestBroker[]): Kafka {
+  return new Kafka({
+    clientId: 'app',
+    brokers: brokers.map(({ bootstrap }) => bootstrap),
+    logLevel: logLevel.NOTHING,
+    requestTimeout: 10_000,
+    retry: { initialRetryTime: 100, maxRetryTime: 500, retries: 100 },
+  });
+}
+
+describe('a pair of brokers', () => {
+  it('loses nothing acknowledged with acks=all when the first is killed under load, and its offsets are the same', async () => {
+    const { first, second } = await startPair();
+    await follows(second);
+    const client = clientOf(first, second);
+    const producer = client.producer({ idempotent: true, maxInFlightRequests: 1 });
+    await producer.connect();
+    atEnd(() => producer.disconnect());
+    const acknowledged = new Map<string, string>();
+    let sent = 0;
+    let stopped = false;
+    const load = (async () => {
+      while (!stopped) {
+        const messages = Array.from({ length: 5 }, () => ({ partition: sent % 2, value: String(sent++) }));
+        const [answer] = await producer.send({ topic: 't', acks: -1, messages }).catch(() => []);
+        if (answer?.baseOffset === undefined) continue;
+        for (const [i, { partition, value }] of messages.entries()) {
+          if (partition === answer.partition && i === 0) acknowledged.set(`${partition}/${answer.baseOffset}`, value);
+        }
+        for (const { value } of messages) acknowledged.set(value, value);
+      }
+    })();
+    const seen: string[] = [];
+    const consumer = client.consumer({ groupId: 'g', sessionTimeout: 6_000, maxWaitTimeInMs: 100 });
+    await consumer.connect();
+    atEnd(() => consumer.disconnect());
+    await consumer.subscribe({ topic: 't', fromBeginning: true });
+    await consumer.run({
+      autoCommitInterval: 200,
+      eachMessage: async ({ message }) => void seen.push(String(message.value)),
+    });
+    await eventually(
+      '400 records acknowledged and some of them consumed',
+      60_000,
+      () => sent > 400 && seen.length > 100,
+    );
+
+    // The follower refuses clients, clearly, and says where the leader is.
+    const other = await mqtt.connectAsync(second.mqttUrl, { protocolVersion: 5, reconnectPeriod: 0 }).catch((e) => e);
+    expect(String(other)).toMatch(/another server/i);
+    const described = JSON.parse(
+      await mustRun(HEADWATER, ['topics', 'describe', 't', '--bootstrap', second.bootstrap, '--json']),
+    );
+    expect(JSON.stringify(described)).toContain('"leader":1');
+
+    await first.kill();
+    const committed = seen.length;
+    expect(await promote(second)).toMatch(/leads, leader epoch 1000/);
+    // min.insync.replicas is 2 and the first is gone: acks=all is refused until it is told otherwise.
+    const admin = clientOf(second).admin();
+    await admin.connect();
+    atEnd(() => admin.disconnect());
+    await admin.alterConfigs({
+      validateOnly: false,
+      resources: [{ type: 2, name: 't', configEntries: [{ name: 'min.insync.replicas', value: '1' }] }],
+    });
+    const before = sent;
+    await eventually('the producer goes on with the second', 60_000, () => acknowledged.has(String(before + 20)));
+    stopped = true;
+    await load;
+    await eventually('the group goes on with the second', 60_000, () => seen.length > committed + 20);
+
+    const there = await readTopic(second.bootstrap, 't');
+    const values = new Set(there.map(({ value }) => value));
+    const at = new Map(there.map(({ partition, offset, value }) => [`${partition}/${offset}`, value]));
+    const missing = [...acknowledged].filter(([key, value]) =>
+      key.includes('/') ? at.get(key) !== value : !values.has(value),
+    );
+    expect(missing).toEqual([]);
+    // At its offset: not from the beginning again.
+    expect(seen.filter((value) => value === '0').length).toBeLessThanOrEqual(1);
+    expect(there.length).toBe(values.size);
+
+    // MQTT clients are served by the second now.
+    const device = await mqtt.connectAsync(second.mqttUrl, { protocolVersion: 5 });
+    await device.publishAsync('plant/1', 'x', { qos: 1 });
+    await device.endAsync();
+
+    // The old one comes back, finds the higher epoch and follows; both logs are the same in the end.
+    await first.start();
+    await follows(first);
+    await eventually('both have the same records', 60_000, async () => {
+      const [here, old] = [await readTopic(second.bootstrap, 't'), await status(first)];
+      return here.length === there.length && old.lagRecords === 0;
+    });
+    expect((await status(first)).leaderEpoch).toBe(1_000);
+    await second.stop();
+    await first.stop();
+  });
+
+  it('fences a leader that still runs: what only it has goes to its loss ledger', async () => {
+    const { first, second } = await startPair('topics: { t: { partitions: 1 } }');
+    const client = clientOf(first);
+    const producer = client.producer();
+    await producer.connect();
+    const send = (value: string) => producer.send({ topic: 't', acks: 1, messages: [{ value }] });
+    for (let i = 0; i < 20; i++) await send(`common-${i}`);
+    await follows(second);
+    await eventually(
+      'the follower has it all',
+      30_000,
+      async () => (await second.metric('headwater_log_live_bytes')) > 0,
+    );
+    await producer.disconnect();
+    // The first is frozen, as behind a cut cable, with a record that the second has not.
+    await second.stop();
+    await producer.connect();
+    await send('only the first has it');
+    await producer.disconnect();
+    await first.kill();
+    await second.start();
+    await promote(second);
+    const other = clientOf(second).producer();
+    await other.connect();
+    await other.send({ topic: 't', acks: 1, messages: [{ value: 'the second goes on' }] });
+    await other.disconnect();
+    await first.start();
+    await follows(first);
+    expect(await first.metric('headwater_loss_ledger_offsets_total', 'reason="truncated"')).toBe(1);
+    // Promoted in its turn, it has what the second had.
+    await second.stop();
+    expect(await promote(first)).toMatch(/leader epoch 2000/);
+    const values = (await readTopic(first.bootstrap, 't')).map(({ value }) => value);
+    expect(values).toEqual([...Array.from({ length: 20 }, (_, i) => `common-${i}`), 'the second goes on']);
+    // The second comes back while the first leads: it follows.
+    await second.start();
+    await follows(second);
+    await first.stop();
+    await second.stop();
+  });
+});
