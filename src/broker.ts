@@ -65,6 +65,7 @@ export class Broker {
   readonly #stops: { readonly part: string; readonly stop: Stop }[] = [];
   #config: Config;
   #declare: () => Promise<void> = async () => {};
+  #follows: () => boolean = () => false;
   #security: Security | null = null;
   #mqtt: MqttEdge | null = null;
   #links: Links | null = null;
@@ -173,6 +174,7 @@ export class Broker {
       await history.start();
       this.#started('the history of the clock', () => history.stop());
     }
+    this.#follows = () => log.follows;
     // A follower has the topics of its leader.
     this.#declare = async () => {
       if (!log.follows) await this.#declareTopics(log);
@@ -412,7 +414,7 @@ export class Broker {
     // After the topics, which may have settings of their own.
     await this.#mqtt?.setRoutes(routeRules(this.#config));
     await this.#links?.update(this.#config.links);
-    await this.#sources?.update(this.#config.sources);
+    if (!this.#follows()) await this.#sources?.update(this.#config.sources);
     for (const change of changes.restart) logger.warn(change, 'this setting changes only with a restart');
     logger.info({ changed: changes.changed.map((change) => change.path) }, 'configuration read again');
     return changes;

@@ -5,7 +5,6 @@ import { describe, expect, it } from 'vitest';
 import { HEADWATER, TestBroker } from '../support/broker.ts';
 import { mustRun } from '../support/process.ts';
 import { readTopic } from '../support/readback.ts';
-import { atEnd } from '../support/scope.ts';
 import { TcpProxy } from '../support/tcp-proxy.ts';
 import { eventually } from '../support/wait.ts';
 
@@ -73,7 +72,6 @@ describe('a pair of brokers', () => {
     const client = clientOf(first, second);
     const producer = client.producer({ idempotent: true, maxInFlightRequests: 1 });
     await producer.connect();
-    atEnd(() => producer.disconnect());
     const acknowledged = new Map<string, string>();
     let sent = 0;
     let stopped = false;
@@ -91,7 +89,6 @@ describe('a pair of brokers', () => {
     const seen: string[] = [];
     const consumer = client.consumer({ groupId: 'g', sessionTimeout: 6_000, maxWaitTimeInMs: 100 });
     await consumer.connect();
-    atEnd(() => consumer.disconnect());
     await consumer.subscribe({ topic: 't', fromBeginning: true });
     await consumer.run({
       autoCommitInterval: 200,
@@ -117,7 +114,6 @@ describe('a pair of brokers', () => {
     // min.insync.replicas is 2 and the first is gone: acks=all is refused until it is told otherwise.
     const admin = clientOf(second).admin();
     await admin.connect();
-    atEnd(() => admin.disconnect());
     await admin.alterConfigs({
       validateOnly: false,
       resources: [{ type: 2, name: 't', configEntries: [{ name: 'min.insync.replicas', value: '1' }] }],
@@ -152,6 +148,7 @@ describe('a pair of brokers', () => {
       return here.length === there.length && old.lagRecords === 0;
     });
     expect((await status(first)).leaderEpoch).toBe(1_000);
+    await Promise.all([producer, consumer, admin].map((one) => one.disconnect()));
     await second.stop();
     await first.stop();
   });
