@@ -161,11 +161,12 @@ describe('a pair of brokers', () => {
     const send = (value: string) => producer.send({ topic: 't', acks: 1, messages: [{ value }] });
     for (let i = 0; i < 20; i++) await send(`common-${i}`);
     await follows(second);
-    await eventually(
-      'the follower has it all',
-      30_000,
-      async () => (await second.metric('headwater_log_live_bytes')) > 0,
-    );
+    await eventually('the follower has it all', 30_000, async () => {
+      const topic = (await (await second.http('/api/v1/topics/t')).json()) as {
+        partitions: { logEndOffset: number }[];
+      };
+      return topic.partitions[0]!.logEndOffset === 20;
+    });
     await producer.disconnect();
     // The first is frozen, as behind a cut cable, with a record that the second has not.
     await second.stop();
@@ -181,7 +182,11 @@ describe('a pair of brokers', () => {
     await other.disconnect();
     await first.start();
     await follows(first);
-    expect(await first.metric('headwater_loss_ledger_offsets_total', 'reason="truncated"')).toBe(1);
+    await eventually('what only the first had is in its loss ledger', 30_000, async () => {
+      const lost = await first.metric('headwater_loss_ledger_offsets_total', 'reason="truncated"');
+      if (lost !== 1) throw new Error(`${lost} offsets\n${first.output}`);
+      return true;
+    });
     // Promoted in its turn, it has what the second had.
     await second.stop();
     expect(await promote(first)).toMatch(/leader epoch 2000/);
