@@ -79,9 +79,12 @@ export function placePartition(id: number, segments: Segments, known: Known): Pl
     start: {
       logStartOffset: logStart,
       logEndOffset: end,
-      // Behind damage the replicas cannot have what was to come: there is nothing to wait for.
+      // Behind damage the replicas cannot have what was to come: there is nothing to wait for. And a stamp is a lower bound:
+      // one at which everything was confirmed says nothing of a replica that is behind.
       highWatermark:
-        losses.length > 0 || stamp === undefined ? end : Math.min(Math.max(stamp.highWatermark, logStart), end),
+        losses.length > 0 || stamp === undefined || stamp.highWatermark >= stamp.end
+          ? end
+          : Math.min(Math.max(stamp.highWatermark, logStart), end),
       epochs: trimEpochs(epochs, logStart),
       // Slices that a truncation concerned go in time, and it with them.
       cuts: cuts.filter(({ beforeSlice }) => recovered.slices.some(({ slice }) => slice.id < beforeSlice)),
