@@ -4,7 +4,7 @@
  * otherwise at most ten times a second. A power cut may leave older stamps: they are lower bounds. It also keeps the high
  * watermark, as Kafka's replication-offset-checkpoint does.
  *
- *   slot = crc32 u32 | version u8 | 0 u24 | partitionId u32 | cutBefore u32 | end u64 | highWatermark u64     32 bytes, big-endian
+ *   slot = crc32 u32 | version u8 | replicated u8 | 0 u16 | partitionId u32 | cutBefore u32 | end u64 | highWatermark u64     32 bytes, big-endian
  */
 import { crc32 } from 'node:zlib';
 import type { Clock } from '../env.ts';
@@ -15,6 +15,8 @@ export interface EndStamp {
   /** Every offset below it was given. */
   readonly end: number;
   readonly highWatermark: number;
+  /** A replica besides this broker was in sync: what lay behind the high watermark had to wait for it. */
+  readonly replicated: boolean;
   /** The last truncation that it knows of (cuts.ts). */
   readonly cutBefore: number;
 }
@@ -24,6 +26,7 @@ export interface Stamped {
   readonly id: number;
   readonly logEndOffset: number;
   readonly highWatermark: number;
+  readonly replicated: boolean;
   readonly cutBefore: number;
   /** It waits to be stamped. */
   stampQueued: boolean;
@@ -36,10 +39,15 @@ const SLOT_BYTES = 32;
 /** Written as a whole: neighbours in a page cost nothing more. */
 const PAGE_BYTES = 4096;
 
-function encodeSlot(buffer: Buffer, slot: number, { id, logEndOffset, highWatermark, cutBefore }: Stamped): void {
+function encodeSlot(
+  buffer: Buffer,
+  slot: number,
+  { id, logEndOffset, highWatermark, replicated, cutBefore }: Stamped,
+): void {
   const at = slot * SLOT_BYTES;
   buffer.fill(0, at, at + SLOT_BYTES);
   buffer[at + 4] = VERSION;
+  buffer[at + 5] = replicated ? 1 : 0;
   buffer.writeUInt32BE(id, at + 8);
   buffer.writeUInt32BE(cutBefore, at + 12);
   buffer.writeBigUInt64BE(BigInt(logEndOffset), at + 16);
@@ -63,7 +71,7 @@ export function parseStamps(bytes: Uint8Array): Map<number, EndStamp & { slot: n
     const other = found.get(id);
     if (other !== undefined && (cutBefore < other.cutBefore || (cutBefore === other.cutBefore && end < other.end)))
       continue;
-    found.set(id, { end, highWatermark, cutBefore, slot });
+    found.set(id, { end, highWatermark, replicated: buffer[at + 5] === 1, cutBefore, slot });
   }
   return found;
 }

@@ -113,6 +113,10 @@ export class LogPartition implements Partition, AppendTarget {
     return cutBeforeOf(this.cuts);
   }
 
+  get replicated(): boolean {
+    return this.#replicas.replicated;
+  }
+
   get highWatermark(): number {
     return this.#replicas.highWatermark;
   }

@@ -79,10 +79,10 @@ export function placePartition(id: number, segments: Segments, known: Known): Pl
     start: {
       logStartOffset: logStart,
       logEndOffset: end,
-      // Behind damage the replicas cannot have what was to come: there is nothing to wait for. And a stamp is a lower bound:
-      // one at which everything was confirmed says nothing of a replica that is behind.
+      // Without a replica what is stored is committed, however old the stamp is; behind damage the replicas cannot have what
+      // was to come: there is nothing to wait for.
       highWatermark:
-        losses.length > 0 || stamp === undefined || stamp.highWatermark >= stamp.end
+        stamp === undefined || !stamp.replicated || losses.length > 0
           ? end
           : Math.min(Math.max(stamp.highWatermark, logStart), end),
       epochs: trimEpochs(epochs, logStart),

@@ -87,6 +87,11 @@ export class ReplicaSet {
     return count;
   }
 
+  /** The high watermark waits for another replica: one that is in sync, or was before the stop. */
+  get replicated(): boolean {
+    return this.#holds || this.inSyncCount > 1;
+  }
+
   /** The local log was truncated. */
   reset(localEnd: number): void {
     this.#release();

@@ -48,7 +48,7 @@ describe('stamps of log ends', () => {
     const clock = new TestClock();
     const { stamps, found } = await EndStamps.load(store, clock, silentLogger);
     expect(found.size).toBe(0);
-    const partition = { id: 7, logEndOffset: 1, highWatermark: 1, cutBefore: 0, stampQueued: false };
+    const partition = { id: 7, logEndOffset: 1, highWatermark: 1, replicated: false, cutBefore: 0, stampQueued: false };
     const stored = () => parseStamps(disk.scratch.get('ends')!.bytes).get(7);
     stamps.note(partition);
     await turn();
@@ -72,13 +72,13 @@ describe('stamps of log ends', () => {
     const store = disk.mount();
     const { stamps } = await EndStamps.load(store, new TestClock(), silentLogger);
     for (let id = 0; id < 300; id++) {
-      stamps.note({ id, logEndOffset: id + 1, highWatermark: 0, cutBefore: 0, stampQueued: false });
+      stamps.note({ id, logEndOffset: id + 1, highWatermark: 0, replicated: false, cutBefore: 0, stampQueued: false });
     }
     await turn();
     await turn();
     for (let id = 0; id < 299; id++) stamps.forget(id);
     for (let id = 1_000; id < 1_299; id++) {
-      stamps.note({ id, logEndOffset: 9, highWatermark: 9, cutBefore: 0, stampQueued: false });
+      stamps.note({ id, logEndOffset: 9, highWatermark: 9, replicated: false, cutBefore: 0, stampQueued: false });
     }
     await stamps.close();
     const { bytes } = disk.scratch.get('ends')!;
@@ -161,6 +161,22 @@ describe('a log whose end is gone', () => {
 });
 
 describe('the high watermark', () => {
+  it('is the log end after a kill where no replica is waited for, however old the stamp is', async () => {
+    const disk = new MemoryDisk();
+    const log = await openOnDisk(disk, {}, new TestClock());
+    const partition = (await log.createTopic(topicSpec('t'))).partitions[0]!;
+    await append(partition, 'a');
+    for (let i = 0; i < 5; i++) await turn();
+    for (const value of ['b', 'c']) await append(partition, value);
+    kill(disk);
+    expect(parseStamps(disk.scratch.get('ends')!.bytes).get(partition.id)).toMatchObject({ end: 1, highWatermark: 1 });
+
+    const again = await openOnDisk(disk);
+    const same = again.topic('t')!.partitions[0]!;
+    expect([same.highWatermark, same.logEndOffset]).toEqual([3, 3]);
+    await again.close();
+  });
+
   it('is where it was after a restart, until the replica that was in sync is back or its time is over', async () => {
     for (const back of [true, false]) {
       const disk = new MemoryDisk();
