@@ -81,6 +81,7 @@ export class LogPartition implements Partition, AppendTarget {
   /** acks=all groups above the high watermark, in offset order. */
   #parked: AppendGroup[] = [];
   #deleted = false;
+  #savedStart: number;
 
   constructor(host: PartitionHost, topic: LogTopic, index: number, id: number, start: PartitionStart) {
     this.#host = host;
@@ -90,6 +91,7 @@ export class LogPartition implements Partition, AppendTarget {
     this.segments = start.segments;
     this.producers = start.producers;
     this.logStartOffset = start.logStartOffset;
+    this.#savedStart = start.logStartOffset;
     this.logEndOffset = start.logEndOffset;
     this.#nextOffset = start.logEndOffset;
     this.savedEndOffset = start.logEndOffset;
@@ -424,8 +426,18 @@ export class LogPartition implements Partition, AppendTarget {
     if (wanted > this.logStartOffset) {
       this.moveLogStart(wanted);
       await this.#host.savePartition(this);
+      this.startSaved(wanted);
     }
     return this.logStartOffset;
+  }
+
+  /** The log start moved, and that is not durable yet: retention sees to it before it removes anything. */
+  get startIsUnsaved(): boolean {
+    return this.logStartOffset !== this.#savedStart;
+  }
+
+  startSaved(offset: number): void {
+    this.#savedStart = offset;
   }
 
   /**

@@ -83,8 +83,6 @@ export class Retention {
   #running: Promise<RetentionPass> | null = null;
   /** When the slice that is written was first seen, monotonic ms. */
   #activeSince = { id: -1, at: 0 };
-  /** Log starts that have moved and are not durable yet, because the write failed: no slice goes before they are. */
-  readonly #unsaved = new Set<LogPartition>();
   #unsavedLosses: Loss[] = [];
   /** The newest slice that retention has emptied: what is left in an older one is kept longer, and pins it. */
   #front = 0;
@@ -239,7 +237,6 @@ export class Retention {
       const firstOffset = partition.logStartOffset;
       offsets += start.offset - firstOffset;
       partition.moveLogStart(start.offset, start.firstBytes);
-      this.#unsaved.add(partition);
       if (lossReason === null || start.offset <= firstOffset) continue;
       const { name: topic, id: topicId } = partition.topic;
       const range = { firstOffset, lastOffset: start.offset - 1 };
@@ -250,20 +247,22 @@ export class Retention {
     return offsets;
   }
 
+  /** Whoever moved them: a log start that is not durable, and records before it that are gone, would be a loss after a crash. */
   async #saveStarts(): Promise<void> {
-    if (this.#unsaved.size === 0) return;
-    const present = new Set(this.#parts.partitions());
-    const partitions = [...this.#unsaved].filter((partition) => present.has(partition));
+    const partitions = [...this.#parts.partitions()].filter((partition) => partition.startIsUnsaved);
     const losses = this.#unsavedLosses.splice(0);
-    this.#unsaved.clear();
+    if (partitions.length === 0 && losses.length === 0) return;
+    const starts = partitions.map((partition) => partition.logStartOffset);
     try {
       const rows = partitions.map((partition) => this.#parts.partitionStore.rowOperation(partition));
       await this.#parts.ledger.record(losses, rows);
     } catch (error) {
-      for (const partition of partitions) this.#unsaved.add(partition);
       this.#unsavedLosses.unshift(...losses);
       throw error;
     }
+    partitions.forEach((partition, i) => {
+      partition.startSaved(starts[i]!);
+    });
   }
 
   /** log.retention.total.bytes: segments give way until the live bytes fit. */

@@ -117,6 +117,21 @@ describe('retention', () => {
     expect((await log.runRetention()).deletedOffsets).toBe(200);
   });
 
+  it('makes a log start durable that could not be stored, before it removes what lies before it', async () => {
+    const disk = new MemoryDisk();
+    const log = await openOnDisk(disk, small);
+    const partition = (await log.createTopic(topicSpec('t'))).partitions[0]!;
+    for (let i = 0; i < 500; i++) await append(partition, text(i));
+    disk.arm({ at: 1, kind: 'write', code: 'DISK_FULL' });
+    await expect(partition.deleteRecordsBefore(400)).rejects.toMatchObject({ code: 'DISK_FULL' });
+    await log.createTopic(topicSpec('other'));
+    expect((await log.runRetention()).removedSlices).toBeGreaterThan(1);
+    disk.crash();
+    const again = await openOnDisk(disk, small);
+    expect(again.topic('t')!.partitions[0]!.logStartOffset).toBe(400);
+    expect(again.ledger.totals.size).toBe(0);
+  });
+
   it('lets the space of a topic come back that expired whole and gets nothing new', async () => {
     const disk = new MemoryDisk();
     const clock = new TestClock();
