@@ -9,6 +9,7 @@ import { Level } from 'level';
 import { HeadwaterError } from '../errors.ts';
 import { openScratchFile, replaceFile, syncDirectory, writeReserve } from './durable-file.ts';
 import { checkFormat } from './format-file.ts';
+import { liveTables } from './manifest.ts';
 import { SealedTables } from './sealed-tables.ts';
 import { removeSnapshots } from './snapshot.ts';
 import type { Database, DatabaseOptions, Entry, Range, Scanner, Scratch, Store, WriteBatch } from './store.ts';
@@ -302,8 +303,11 @@ class LevelStore implements Store {
     const damaged = new Map<string, string>();
     const sound = this.#sound.get(name) ?? new Set<string>();
     this.#sound.set(name, sound);
+    const live = await liveTables(this.#path(name));
     for (const file of files) {
       if (!TABLE.test(file) || sound.has(file)) continue;
+      // What a kill left half written LevelDB removes.
+      if (live !== null && !live.has(Number.parseInt(file, 10))) continue;
       try {
         const damage = await tableDamage(join(this.#path(name), file));
         if (damage === null) sound.add(file);

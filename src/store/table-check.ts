@@ -27,9 +27,11 @@ interface BlockHandle {
   readonly size: number;
 }
 
-class Damage extends Error {}
+/** Bytes that are not what LevelDB writes. */
+export class Damage extends Error {}
 
-function varint(bytes: Uint8Array, at: number): [value: number, next: number] {
+/** Throws Damage. */
+export function varint(bytes: Uint8Array, at: number): [value: number, next: number] {
   let value = 0;
   let scale = 1;
   for (let i = at; i < bytes.length && i < at + 8; i++) {
@@ -48,7 +50,7 @@ function handleAt(bytes: Uint8Array, at: number): [BlockHandle, number] {
 }
 
 /** LevelDB stores checksums masked, so that a checksum over stored checksums is none of them. */
-function unmask(masked: number): number {
+export function unmask(masked: number): number {
   const rotated = (masked - 0xa282ead8) >>> 0;
   return ((rotated >>> 17) | (rotated << 15)) >>> 0;
 }

@@ -84,7 +84,8 @@ describe('a session that wants little', () => {
     await awake.quiet();
     const read = edge.counterNow('headwater_log_read_bytes_total');
     expect(read).toBeGreaterThan(0);
-    expect(read).toBeLessThan(stored * 0.45);
+    // The open chunk has no filter yet, and how much lies in it depends on how the commits fell.
+    expect(read).toBeLessThan(stored * 0.6);
     expect(edge.counterNow('headwater_log_passed_offsets_total')).toBeGreaterThan(RECORDS * 0.5);
   });
 
