@@ -191,6 +191,8 @@ async function resetOffsets(
   to: 'earliest' | 'latest' | number,
 ): Promise<void> {
   const topic = existingTopic(log, topicName);
+  const refusal = log.changeRefusal('offset is committed');
+  if (refusal !== null) throw refusal;
   const offsets = topic.partitions.map((partition) => {
     const { logStartOffset, highWatermark } = partition;
     const offset =

@@ -184,6 +184,7 @@ export class Broker {
     const parts = { meta: log.meta, log, env, metrics, logger };
     const groups = new GroupCoordinator({
       ...parts,
+      mayCommit: () => log.changeRefusal('offset is committed') === null,
       trustedNow,
       writtenAt,
       settings: {
@@ -433,10 +434,10 @@ export class Broker {
     for (const { name, partitions, config } of this.#config.topics.values()) {
       const topic = log.topic(name);
       if (topic === undefined) {
-        await log.createTopic({ name, partitions, config });
+        await log.createTopic({ name, partitions, config }, { configured: true });
         continue;
       }
-      if (partitions > topic.partitions.length) await log.createPartitions(name, partitions);
+      if (partitions > topic.partitions.length) await log.createPartitions(name, partitions, { configured: true });
       const changes = [...config].filter(([setting, value]) => topic.overrides.get(setting) !== value);
       if (changes.length > 0) await log.alterTopic(name, new Map(changes));
     }

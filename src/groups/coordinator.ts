@@ -50,6 +50,8 @@ export interface GroupCoordinatorParts {
   readonly trustedNow?: () => number | null;
   /** When what the clock stamped was written, ms, where the clock was wrong; null: nobody knows. Default: the stamp. */
   readonly writtenAt?: (timestamp: number) => number | null;
+  /** Whether there is space for commits. Default: always. */
+  readonly mayCommit?: () => boolean;
   readonly settings?: Partial<GroupSettings>;
 }
 
@@ -129,6 +131,7 @@ export class GroupCoordinator {
       cells: this.#cells,
       cellFor: (groupId) => this.#cellFor(groupId),
       isRunning: () => this.#state === 'running',
+      mayCommit: parts.mayCommit ?? (() => true),
       hasRoom: () => this.#bytes < GROUPS_TOTAL_MAX_BYTES,
       log: parts.log,
       metrics,

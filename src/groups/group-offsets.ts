@@ -42,6 +42,7 @@ export interface GroupOffsetsParts {
   /** Makes the group if need be; null at the bound of groups. */
   cellFor(groupId: string): GroupCell | null;
   isRunning(): boolean;
+  mayCommit(): boolean;
   hasRoom(): boolean;
   readonly log: Log;
   readonly metrics: Metrics;
@@ -90,8 +91,9 @@ export class GroupOffsets {
     retentionMs: number,
   ): Promise<readonly number[]> {
     const all = (error: number) => Promise.resolve(offsets.map(() => error));
-    const { isRunning, cells, cellFor } = this.#parts;
-    if (!isRunning()) return all(GROUP_ERROR.COORDINATOR_NOT_AVAILABLE);
+    const { isRunning, mayCommit, cells, cellFor } = this.#parts;
+    // Of a full disk too: clients try again later, while they give up at KAFKA_STORAGE_ERROR.
+    if (!isRunning() || !mayCommit()) return all(GROUP_ERROR.COORDINATOR_NOT_AVAILABLE);
     const transactional = producerId !== null;
     if (!cells.has(groupId)) {
       const error = checkCommit(undefined, request, transactional, apiVersion >= 9);

@@ -54,6 +54,7 @@ export class DiskLadder {
   readonly #parts: DiskLadderParts;
   readonly #marks: DiskMarks;
   readonly #refusals: Series;
+  readonly #refusedChanges: Series;
   #help: DiskHelp | null = null;
   #state: DiskState = 'ok';
   #freeBytes = 0;
@@ -81,6 +82,10 @@ export class DiskLadder {
     metrics.gauge('headwater_disk_free_bytes', 'Free bytes of the file system', () => this.#freeBytes);
     metrics.gauge('headwater_disk_reserved_bytes', 'Bytes of the reserve that are held', () => this.#reserved);
     this.#refusals = metrics.counter('headwater_disk_refused_appends_total', 'Appends refused for want of space');
+    this.#refusedChanges = metrics.counter(
+      'headwater_disk_refused_changes_total',
+      'New topics and partitions, and commits of offsets, refused for want of space',
+    );
   }
 
   get state(): DiskState {
@@ -132,6 +137,19 @@ export class DiskLadder {
     this.#allowance -= cost;
     if (this.#allowance < this.#lookBelow) void this.look();
     return null;
+  }
+
+  /**
+   * Why what adds to the metadata is refused now; null: it is not. What is left then is for what takes away: deletions and
+   * retention need room to write down what goes.
+   */
+  changeRefusal(change: string): HeadwaterError | null {
+    if (this.#state !== 'full' || (this.#somethingGivesWay && this.#allowance > 0)) return null;
+    this.#refusedChanges.value++;
+    return new HeadwaterError(
+      'DISK_FULL',
+      `the disk of the data directory has ${this.#freeBytes} bytes free: no ${change} until there is space`,
+    );
   }
 
   #policy(topic: string): DiskFullPolicy {

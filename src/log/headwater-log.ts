@@ -64,6 +64,8 @@ export interface ChangeOptions {
   readonly validateOnly?: boolean;
   /** It comes from the broker that this one follows. */
   readonly replicated?: boolean;
+  /** The configuration asks for it: a start on a full disk takes it from the reserve. */
+  readonly configured?: boolean;
 }
 
 /** One condition of the log's readiness. */
@@ -193,6 +195,17 @@ export class HeadwaterLog implements Log {
     return result;
   }
 
+  /** Why nothing that adds to the metadata is stored now, as `no <change>`; null: it is. */
+  changeRefusal(change: string): HeadwaterError | null {
+    return this.#parts.ladder?.changeRefusal(change) ?? null;
+  }
+
+  /** Throws DISK_FULL. */
+  #checkSpace(change: string, { configured }: ChangeOptions): void {
+    const refusal = configured === true ? null : this.changeRefusal(change);
+    if (refusal !== null) throw refusal;
+  }
+
   #existing(name: string): LogTopic {
     const topic = this.#topics.get(name);
     if (topic === undefined) throw new HeadwaterError('UNKNOWN_TOPIC', `topic "${name}" does not exist`);
@@ -214,6 +227,7 @@ export class HeadwaterLog implements Log {
         );
       }
       const config = resolveTopicConfig(spec.config, this.#parts.topicDefaults);
+      this.#checkSpace(`topic "${spec.name}" is created`, options);
       const id = spec.id ?? this.#newTopicId();
       const topic = new LogTopic(spec.name, id, spec.internal ?? false, config, new Map(spec.config));
       const ids = catalog.takePartitionIds(count);
@@ -271,6 +285,7 @@ export class HeadwaterLog implements Log {
           `topic "${name}" has ${present} partitions; ${total} is not more`,
         );
       }
+      this.#checkSpace(`partitions are added to topic "${name}"`, options);
       const ids = catalog.takePartitionIds(total - present);
       if (options.validateOnly === true) return;
       const all = [...topic.partitions.map((partition) => partition.id), ...ids];

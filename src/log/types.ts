@@ -196,8 +196,8 @@ export interface Log {
   topicById(id: string): Topic | undefined;
   topics(): Iterable<Topic>;
   /** Validates name, partitions and config (INVALID_TOPIC, INVALID_PARTITIONS, INVALID_CONFIG, TOPIC_EXISTS); with
-   * `validateOnly` nothing is created. Resolves when durable. */
-  createTopic(spec: TopicSpec, options?: { validateOnly?: boolean }): Promise<Topic>;
+   * `validateOnly` nothing is created. Resolves when durable. DISK_FULL unless it is `configured` (log.ts). */
+  createTopic(spec: TopicSpec, options?: { validateOnly?: boolean; configured?: boolean }): Promise<Topic>;
   deleteTopic(name: string): Promise<void>;
   /** `total` must be above the present number. */
   createPartitions(name: string, total: number, options?: { validateOnly?: boolean }): Promise<void>;

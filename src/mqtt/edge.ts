@@ -224,7 +224,7 @@ export class MqttEdge {
     for (const name of routes.storedTopics()) {
       // A follower has the topics of its leader.
       if (log.topic(name) === undefined && this.#deps.follows?.() !== true)
-        await log.createTopic({ name, partitions: -1, config: new Map() });
+        await log.createTopic({ name, partitions: -1, config: new Map() }, { configured: true });
     }
   }
 

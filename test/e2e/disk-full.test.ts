@@ -8,7 +8,8 @@ import { closeSync, mkdirSync, openSync, rmSync, truncateSync, writeFileSync, wr
 import { join } from 'node:path';
 import mqtt, { type MqttClient } from 'mqtt';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { TestBroker } from '../support/broker.ts';
+import { HEADWATER, TestBroker } from '../support/broker.ts';
+import { run as runProgram } from '../support/process.ts';
 import { kafkaOf, readTopic } from '../support/readback.ts';
 import { atEnd, tempDir } from '../support/scope.ts';
 import { eventually, pause } from '../support/wait.ts';
@@ -119,8 +120,43 @@ describe('a broker on a disk that is full', () => {
 
   const state = () => broker.metric('headwater_disk_state', 'state="full"');
 
+  const headwater = (...args: string[]) =>
+    runProgram(HEADWATER, [...args, '--bootstrap', broker.bootstrap], { timeoutMs: 30_000 });
+
+  /** New topics, partitions and offsets are refused, each in its protocol's way; what takes away goes on. */
+  async function refusesNewMetadata(): Promise<void> {
+    const refused = /^headwater topics: .*KAFKA_STORAGE_ERROR.* bytes free: no [^\n]* until there is space\n$/;
+    const created = await headwater('topics', 'create', 'new');
+    expect([created.code, created.stdout]).toEqual([1, '']);
+    expect(created.stderr).toMatch(refused);
+    const altered = await headwater('topics', 'alter', 'bulk', '--partitions', '3');
+    expect(altered.code).toBe(1);
+    expect(altered.stderr).toMatch(refused);
+    const answer = await fetch(`http://127.0.0.1:${broker.ports.http}/api/v1/topics`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', 'x-requested-with': 'test' },
+      body: JSON.stringify({ name: 'new' }),
+    });
+    expect(answer.status).toBe(507);
+    expect(await answer.json()).toMatchObject({ error: { code: 'DISK_FULL' } });
+    const admin = kafkaOf(broker.bootstrap, 'app', 0).admin();
+    await admin.connect();
+    const creating = admin.createTopics({ topics: [{ topic: 'new', numPartitions: 1 }] });
+    await expect(creating).rejects.toMatchObject({ errors: [{ type: 'KAFKA_STORAGE_ERROR' }] });
+    const reset = await headwater('groups', 'reset', 'g', '--topic', 'alarms', '--to-offset', '1');
+    expect([reset.code, reset.stdout]).toEqual([1, '']);
+    expect(reset.stderr).toMatch(/^headwater groups: [^\n]*COORDINATOR_NOT_AVAILABLE[^\n]*\n$/);
+    expect((await admin.listGroups()).groups.map(({ groupId }) => groupId)).not.toContain('g');
+    expect((await admin.listTopics()).sort()).toEqual(['alarms', 'bulk', 'gone', 'mqtt']);
+    await admin.deleteTopics({ topics: ['gone'] });
+    await admin.deleteTopicRecords({ topic: 'bulk', partitions: [{ partition: 0, offset: '0' }] });
+    expect((await admin.listTopics()).sort()).toEqual(['alarms', 'bulk', 'mqtt']);
+    await admin.disconnect();
+  }
+
   it('refuses while others fill it, loses nothing it acknowledged, serves readers, and goes on by itself', async () => {
     if (disk === null) return;
+    expect((await headwater('topics', 'create', 'gone')).code).toBe(0);
     const client = await mqtt.connectAsync(broker.mqttUrl, { protocolVersion: 5 });
     const publisher = new Publisher(client);
     const publishing = publisher.run('alarms/a', (n) => `${n} ${'x'.repeat(500)}`);
@@ -139,6 +175,7 @@ describe('a broker on a disk that is full', () => {
     const sending = producer.send({ topic: 'alarms', messages: [{ value: 'from Kafka' }] });
     await expect(sending).rejects.toMatchObject({ cause: { type: 'KAFKA_STORAGE_ERROR' } });
     await producer.disconnect();
+    await refusesNewMetadata();
     // As long as nothing is free: the reserve is eaten up as well.
     fill(join(disk, 'filler2'));
     await pause(2_500);

@@ -47,6 +47,8 @@ export class Bench {
   readonly topics = new Topics();
   readonly settings: Partial<GroupSettings>;
   trusted = true;
+  /** Whether the disk has room for commits. */
+  hasSpace = true;
   /** By how much the clock was early until it was stepped, ms. */
   early = 0;
   meta!: GroupCommitMetaStore;
@@ -71,6 +73,7 @@ export class Bench {
       logger: silentLogger,
       trustedNow: () => (this.trusted ? this.clock.now() : null),
       writtenAt: (timestamp) => timestamp + this.early,
+      mayCommit: () => this.hasSpace,
       settings: this.settings,
     });
     await this.coordinator.start();

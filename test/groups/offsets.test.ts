@@ -39,6 +39,17 @@ describe('OffsetCommit', () => {
     expect(bench.coordinator.list()).toEqual([{ groupId: 'g', protocolType: '', state: 'Empty' }]);
   });
 
+  it('refuses commits while the disk is full, in a way that clients try again, and keeps those it has', async () => {
+    expect(await commit('g', entry(0, 5))).toEqual([0]);
+    bench.hasSpace = false;
+    expect(await commit('g', entry(0, 6), entry(1, 6))).toEqual([15, 15]);
+    expect(await commit('other', entry(0, 6))).toEqual([15]);
+    expect(bench.coordinator.list().map(({ groupId }) => groupId)).toEqual(['g']);
+    expect(bench.coordinator.offsets.fetch('g', 't', [0, 1], false).map(({ offset }) => offset)).toEqual([5, -1]);
+    bench.hasSpace = true;
+    expect(await commit('g', entry(0, 6))).toEqual([0]);
+  });
+
   it('answers each partition on its own', async () => {
     const answer = await commit(
       'g',

@@ -205,7 +205,7 @@ describe('a log on a disk that fills up', () => {
     await expect(append(partition, 'refused before the store')).rejects.toMatchObject({ code: 'DISK_FULL' });
     expect(disk.counts.write).toBe(0);
     expect((await valuesOf(partition)).length).toBe(50);
-    await log.createTopic(topicSpec('made in the reserve'.replaceAll(' ', '-')));
+    await log.createTopic(topicSpec('made-in-the-reserve'), { configured: true });
     disk.capacityBytes = 2_000 * KB;
     await second();
     expect(state()).toBe('ok');
@@ -213,6 +213,46 @@ describe('a log on a disk that fills up', () => {
     expect(await append(partition, 'back')).toBe(50);
     expect((await valuesOf(partition)).length).toBe(51);
     expect(await lossesOf(log)).toEqual(new Map());
+  });
+
+  it('keeps what is left for what takes away: no topic, partition or commit is added, records and topics still go', async () => {
+    const disk = new MemoryDisk({ capacityBytes: 2_000 * KB });
+    const { log, second, state } = await open(disk, () => 'reject');
+    const partition = (await log.createTopic(topicSpec('t'))).partitions[0]!;
+    await log.createTopic(topicSpec('goes'));
+    for (let i = 0; i < 50; i++) await append(partition, text(i));
+    expect(log.changeRefusal('offset is committed')).toBeNull();
+    disk.capacityBytes = disk.usedBytes + disk.reservedBytes;
+    await expect(append(partition, 'the store meets the full disk')).rejects.toMatchObject({ code: 'DISK_FULL' });
+    await rest();
+    expect(state()).toBe('full');
+    const refused = { code: 'DISK_FULL', kafkaCode: 56, mqttReason: 0x97 };
+    disk.arm();
+    await expect(log.createTopic(topicSpec('new'))).rejects.toMatchObject(refused);
+    await expect(log.createTopic(topicSpec('new'), { validateOnly: true })).rejects.toMatchObject(refused);
+    await expect(log.createPartitions('t', 3)).rejects.toThrow(
+      /bytes free: no partitions are added to topic "t" until/,
+    );
+    expect(log.changeRefusal('offset is committed')).toMatchObject(refused);
+    expect(disk.counts.write).toBe(0);
+    expect(log.topic('new')).toBeUndefined();
+    expect(log.topic('t')!.partitions.length).toBe(1);
+    await log.deleteTopic('goes');
+    await partition.deleteRecordsBefore(20);
+    await log.alterTopic('t', new Map([['retention.ms', '1000']]));
+    disk.capacityBytes = 2_000 * KB;
+    await second();
+    expect(state()).toBe('ok');
+    await log.createTopic(topicSpec('new'));
+    await log.createPartitions('t', 3);
+    expect(log.changeRefusal('offset is committed')).toBeNull();
+    disk.crash();
+    const again = await open(disk, () => 'reject');
+    expect([...again.log.topics()].map(({ name, partitions }) => [name, partitions.length])).toEqual([
+      ['new', 1],
+      ['t', 3],
+    ]);
+    expect(again.log.topic('t')!.partitions[0]!.logStartOffset).toBe(20);
   });
 
   it('starts on a full disk out of its reserve', async () => {
