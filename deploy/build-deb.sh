@@ -96,6 +96,8 @@ npm sbom --sbom-format cyclonedx --package-lock-only 2>/dev/null | node -e '
 gzip -9n <CHANGELOG.md >"$doc/changelog.gz"
 install -m 644 LICENSE "$doc/copyright"
 if [ -d deploy/prometheus ]; then cp -r deploy/prometheus deploy/grafana "$doc/"; fi
+mkdir -p "$doc/examples"
+cp -r deploy/keepalived "$doc/examples/"
 
 find "$root" -type d -exec chmod 755 {} +
 find "$root" -type f ! -perm /111 -exec chmod 644 {} +
