@@ -38,3 +38,16 @@ export function trimEpochs(epochs: readonly EpochStart[], logStartOffset: number
   if (head.startOffset < logStartOffset) kept[0] = { epoch: head.epoch, startOffset: logStartOffset };
   return kept;
 }
+
+/** Drops what lies at or behind `logEndOffset`, where the log was cut; one epoch is always kept. */
+export function truncateEpochs(epochs: readonly EpochStart[], logEndOffset: number): EpochStart[] {
+  const kept = epochs.filter((entry) => entry.startOffset < logEndOffset);
+  return kept.length > 0 ? kept : [{ epoch: epochs[0]!.epoch, startOffset: logEndOffset }];
+}
+
+/** The epoch of the last record of a log that is not empty. */
+export function lastEpochBefore(epochs: readonly EpochStart[], logEndOffset: number): number {
+  let last = epochs.length - 1;
+  while (last > 0 && epochs[last]!.startOffset >= logEndOffset) last--;
+  return epochs[last]!.epoch;
+}

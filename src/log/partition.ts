@@ -1,32 +1,36 @@
-/** One partition: its offsets, what waits to be appended, what waits for replicas, who waits for news. */
+/** One partition: its offsets and how they move, what waits to be appended, who waits for news. */
 
 import { asHeadwaterError, HeadwaterError } from '../errors.ts';
 import {
   BATCH_HEADER_BYTES,
-  baseOffsetOf,
   lastOffsetDeltaOf,
   leaderEpochOf,
   maxTimestampOf,
-  patchBaseOffset,
-  patchLeaderEpoch,
-  patchLogAppendTime,
   producerIdOf,
 } from '../wire/batch/record-batch.ts';
-import { compressBatch, encodeBatch, recordSizeBound } from '../wire/batch/record-encoder.ts';
-import { admitBatch, tooLarge } from './admission.ts';
+import { recordSizeBound } from '../wire/batch/record-encoder.ts';
+import { Acknowledgements } from './acknowledgements.ts';
+import { admitBatch, appendRefusal, tooLarge } from './admission.ts';
 import { AppendGroup, type AppendTarget } from './append-queue.ts';
 import { type Cut, cutBeforeOf } from './cuts.ts';
-import { type EpochStart, endOffsetForEpoch, raiseEpoch, trimEpochs } from './leader-epochs.ts';
+import {
+  type EpochStart,
+  endOffsetForEpoch,
+  lastEpochBefore,
+  raiseEpoch,
+  trimEpochs,
+  truncateEpochs,
+} from './leader-epochs.ts';
 import type { OffsetRange } from './losses.ts';
+import { assignOffsets } from './offset-assignment.ts';
 import type { PartitionHost, PartitionStart } from './partition-host.ts';
+import { PartitionReads } from './partition-reads.ts';
 import type { ProducerState } from './producer-state.ts';
 import { ReplicaSet } from './replica-set.ts';
 import type { Run } from './run-table.ts';
 import type { Segments } from './segments.ts';
 import type { Slice } from './slice.ts';
 import type { StoredBatch } from './slice-writer.ts';
-import { Tail } from './tail-cache.ts';
-import { correctedResult, earlierOf, firstCorrected } from './time-corrections.ts';
 import type { LogTopic } from './topic.ts';
 import type {
   AbortedTransaction,
@@ -41,6 +45,7 @@ import type {
   Replica,
   Waiter,
 } from './types.ts';
+import { Waiters } from './waiters.ts';
 
 /** Room that the queue's size bound of a record leaves for the batch header. */
 const RECORD_GROUP_OVERHEAD = BATCH_HEADER_BYTES;
@@ -62,6 +67,7 @@ export class LogPartition implements Partition, AppendTarget {
   readonly pending: AppendGroup[] = [];
   queued = false;
   stampQueued = false;
+  deleted = false;
   logStartOffset: number;
   logEndOffset: number;
   epochs: readonly EpochStart[];
@@ -71,16 +77,14 @@ export class LogPartition implements Partition, AppendTarget {
   /** The log end that the metadata database knows. */
   savedEndOffset: number;
   readonly #host: PartitionHost;
-  readonly #tail = new Tail();
   readonly #replicas: ReplicaSet;
-  readonly #waiters = new Set<Waiter>();
+  readonly #acknowledgements: Acknowledgements;
+  readonly #reads: PartitionReads;
+  readonly #waiters: Waiters;
   /** The group that further records may join. */
   #open: AppendGroup | null = null;
   /** The offset that the next prepared group gets: ahead of the log end while a commit is in flight. */
   #nextOffset: number;
-  /** acks=all groups above the high watermark, in offset order. */
-  #parked: AppendGroup[] = [];
-  #deleted = false;
   #savedStart: number;
 
   constructor(host: PartitionHost, topic: LogTopic, index: number, id: number, start: PartitionStart) {
@@ -99,16 +103,13 @@ export class LogPartition implements Partition, AppendTarget {
     this.cuts = start.cuts;
     this.sizeBytes = start.segments.bytes;
     this.#replicas = new ReplicaSet(host.clock, host.brokerId, start, () => this.#replicasChanged());
+    this.#acknowledgements = new Acknowledgements(this, host.logger);
+    this.#waiters = new Waiters(host.logger);
+    this.#reads = new PartitionReads(host, this);
   }
 
   get name(): string {
     return `${this.topic.name}-${this.index}`;
-  }
-
-  /** Why clients may not write: another broker leads (a standby); null: they may. */
-  #followingRefusal(origin: AppendOptions['origin']): HeadwaterError | null {
-    if (origin === 'replication' || !this.#host.follows()) return null;
-    return new HeadwaterError('NOT_LEADER', `${this.name}: this broker follows another, which leads`);
   }
 
   get cutBefore(): number {
@@ -135,6 +136,10 @@ export class LogPartition implements Partition, AppendTarget {
     return this.#replicas.inSyncReplicas;
   }
 
+  get inSyncCount(): number {
+    return this.#replicas.inSyncCount;
+  }
+
   get replicas(): readonly number[] {
     return this.#replicas.replicas;
   }
@@ -148,8 +153,7 @@ export class LogPartition implements Partition, AppendTarget {
       done(tooLarge(this.name, bytes + RECORD_GROUP_OVERHEAD, limit), -1);
       return;
     }
-    const refusal =
-      this.#followingRefusal('client') ?? this.#refusal(bytes, acks) ?? this.#host.diskRefusal(this.topic.name, bytes);
+    const refusal = appendRefusal(this.#host, this, bytes, acks, 'client');
     if (refusal !== null) {
       done(refusal, -1);
       return;
@@ -175,9 +179,7 @@ export class LogPartition implements Partition, AppendTarget {
       done(asHeadwaterError(error), -1);
       return;
     }
-    let refusal = this.#followingRefusal(options.origin) ?? this.#refusal(batch.byteLength, options.acks);
-    // A transaction must be able to end on a full disk: its few bytes come out of what records may not use.
-    if (options.origin !== 'coordinator') refusal ??= this.#host.diskRefusal(this.topic.name, batch.byteLength);
+    const refusal = appendRefusal(this.#host, this, batch.byteLength, options.acks, options.origin);
     if (refusal !== null) {
       done(refusal, -1);
       return;
@@ -189,28 +191,14 @@ export class LogPartition implements Partition, AppendTarget {
     this.#host.queue.added(this, batch.byteLength);
   }
 
-  #refusal(bytes: number, acks: Acks): HeadwaterError | null {
-    const { queue } = this.#host;
-    if (this.#deleted) return new HeadwaterError('UNKNOWN_TOPIC', `topic ${this.topic.name} was deleted`);
-    if (queue.closed) return new HeadwaterError('SHUTTING_DOWN', 'the broker is stopping');
-    if (!queue.hasRoom(bytes)) {
-      return new HeadwaterError('QUOTA_EXCEEDED', `${queue.bytes} bytes wait to be stored: the append queue is full`);
-    }
-    if (acks !== -1) return null;
-    const wanted = this.topic.config['min.insync.replicas'];
-    const have = this.#replicas.inSyncCount;
-    if (have >= wanted) return null;
-    return new HeadwaterError('NOT_ENOUGH_REPLICAS', `${this.name} has ${have} replicas in sync; ${wanted} are needed`);
-  }
-
   closeOpenGroup(): void {
     this.#open = null;
   }
 
   prepare(group: AppendGroup, now: number): StoredBatch | null {
     try {
-      if (this.#deleted) throw new HeadwaterError('UNKNOWN_TOPIC', `topic ${this.topic.name} was deleted`);
-      const batch = group.records === null ? this.#patched(group, now) : this.#packed(group.records, now);
+      if (this.deleted) throw new HeadwaterError('UNKNOWN_TOPIC', `topic ${this.topic.name} was deleted`);
+      const batch = assignOffsets(this, group, this.#nextOffset, now);
       if (batch === null) return null;
       group.batch = batch;
       group.baseOffset = this.#nextOffset;
@@ -226,53 +214,16 @@ export class LogPartition implements Partition, AppendTarget {
         records: group.records,
       };
     } catch (error) {
-      this.#answer(group, asHeadwaterError(error), -1);
+      this.#acknowledgements.refuse(group, asHeadwaterError(error));
       return null;
     }
-  }
-
-  #packed(records: readonly LogRecord[], now: number): Uint8Array {
-    const stamped = this.topic.config['message.timestamp.type'] === 'LogAppendTime';
-    const options = { now, baseOffset: this.#nextOffset, leaderEpoch: this.leaderEpoch };
-    const plain = encodeBatch(records, options);
-    const { compressor } = this.topic;
-    const batch = compressor === null ? plain : compressBatch(plain, compressor);
-    if (stamped) patchLogAppendTime(batch, now);
-    return batch;
-  }
-
-  /** A producer's batch with its offsets; null when it repeats one that is stored. Throws what refuses it. */
-  #patched(group: AppendGroup, now: number): Uint8Array | null {
-    const batch = group.batch!;
-    if (group.origin === 'replication') {
-      if (baseOffsetOf(batch) !== this.#nextOffset) {
-        const at = baseOffsetOf(batch);
-        throw new HeadwaterError('OFFSET_OUT_OF_RANGE', `${this.name}: a batch at ${at}; ${this.#nextOffset} is due`);
-      }
-      return batch;
-    }
-    const idempotent = producerIdOf(batch) >= 0;
-    if (idempotent) {
-      const original = this.producers.check(batch);
-      if (original >= 0) {
-        group.duplicate = true;
-        group.baseOffset = original;
-        group.lastOffset = original + lastOffsetDeltaOf(batch);
-        return null;
-      }
-    }
-    patchBaseOffset(batch, this.#nextOffset);
-    patchLeaderEpoch(batch, this.leaderEpoch);
-    if (this.topic.config['message.timestamp.type'] === 'LogAppendTime') patchLogAppendTime(batch, now);
-    if (idempotent) this.producers.stage(batch);
-    return batch;
   }
 
   stored(_groups: readonly AppendGroup[], batches: readonly StoredBatch[], slice: Slice, chunkId: number): void {
     this.producers.clearStaged();
     for (const { batch, baseOffset, lastOffset, maxTimestamp } of batches) {
       this.segments.append(slice, chunkId, baseOffset, lastOffset, batch.byteLength, maxTimestamp);
-      this.#host.tailCache.add(this.#tail, baseOffset, lastOffset, batch);
+      this.#reads.stored(baseOffset, lastOffset, batch);
       this.sizeBytes += batch.byteLength;
       if (producerIdOf(batch) >= 0) this.producers.apply(batch);
       const epoch = leaderEpochOf(batch);
@@ -286,9 +237,8 @@ export class LogPartition implements Partition, AppendTarget {
 
   acknowledge(groups: readonly AppendGroup[]): void {
     for (const group of groups) {
-      if (group.baseOffset < 0) continue; // refused: it has its answer
-      if (group.acks === -1 && group.lastOffset >= this.highWatermark) this.#parked.push(group);
-      else this.#answer(group, null, group.baseOffset);
+      // Refused: it has its answer.
+      if (group.baseOffset >= 0) this.#acknowledgements.stored(group);
     }
   }
 
@@ -301,35 +251,22 @@ export class LogPartition implements Partition, AppendTarget {
       if (listeners.length === 0) continue;
       const { baseOffset, lastOffset, records } = group;
       const committed = { partition: this, baseOffset, lastOffset, batch: group.batch!, records };
-      for (const listener of listeners) this.#guard(() => listener(committed));
+      for (const listener of listeners) {
+        try {
+          listener(committed);
+        } catch (error) {
+          this.#host.logger.error({ error, partition: this.name }, 'a listener of the log failed');
+        }
+      }
     }
-    if (any) this.#wake();
+    if (any) this.#waiters.wake(this);
   }
 
   rejected(groups: readonly AppendGroup[], error: HeadwaterError): void {
     this.producers.clearStaged();
     this.#nextOffset = this.logEndOffset;
     for (const group of groups) {
-      if (group.baseOffset >= 0) this.#answer(group, error, -1);
-    }
-  }
-
-  #answer(group: AppendGroup, error: HeadwaterError | null, baseOffset: number): void {
-    const { dones } = group;
-    for (let i = 0; i < dones.length; i++) {
-      try {
-        dones[i]!(error, error === null ? baseOffset + i : -1);
-      } catch (thrown) {
-        this.#host.logger.error({ error: thrown, partition: this.name }, 'an append completion failed');
-      }
-    }
-  }
-
-  #guard(task: () => void): void {
-    try {
-      task();
-    } catch (error) {
-      this.#host.logger.error({ error, partition: this.name }, 'a listener of the log failed');
+      if (group.baseOffset >= 0) this.#acknowledgements.refuse(group, error);
     }
   }
 
@@ -337,24 +274,8 @@ export class LogPartition implements Partition, AppendTarget {
 
   #replicasChanged(): void {
     this.#host.stamps.note(this);
-    const wanted = this.topic.config['min.insync.replicas'];
-    let settled = 0;
-    while (settled < this.#parked.length && this.#parked[settled]!.lastOffset < this.highWatermark) settled++;
-    const groups = this.#parked.splice(0, settled);
-    const have = this.#replicas.inSyncCount;
-    for (const group of groups) {
-      if (have >= wanted) this.#answer(group, null, group.baseOffset);
-      else {
-        const message = `${this.name}: stored, but only ${have} of ${wanted} replicas are in sync`;
-        this.#answer(group, new HeadwaterError('NOT_ENOUGH_REPLICAS_AFTER_APPEND', message), -1);
-      }
-    }
-    this.#wake();
-  }
-
-  #wake(): void {
-    if (this.#waiters.size === 0) return;
-    for (const waiter of [...this.#waiters]) this.#guard(() => waiter.wake(this));
+    this.#acknowledgements.settle();
+    this.#waiters.wake(this);
   }
 
   wait(waiter: Waiter): void {
@@ -362,7 +283,7 @@ export class LogPartition implements Partition, AppendTarget {
   }
 
   cancelWait(waiter: Waiter): void {
-    this.#waiters.delete(waiter);
+    this.#waiters.cancel(waiter);
   }
 
   addReplica(id: number, maxLagMs: number): Replica {
@@ -372,35 +293,19 @@ export class LogPartition implements Partition, AppendTarget {
   // Reading
 
   read(options: ReadOptions): Promise<ReadResult> {
-    const { from, maxBytes, only = null } = options;
-    if (from < this.logStartOffset || from > this.logEndOffset) {
-      const message = `${this.name}: offset ${from} is outside ${this.logStartOffset} to ${this.logEndOffset}`;
-      return Promise.reject(new HeadwaterError('OFFSET_OUT_OF_RANGE', message));
-    }
-    const upTo = Math.min(options.upTo, this.logEndOffset);
-    const { reader, readAhead, tailCache, corrections } = this.#host;
-    let found: Promise<ReadResult>;
-    if (from >= this.#tail.firstOffset) found = Promise.resolve(tailCache.read(this.#tail, from, upTo, maxBytes));
-    else if (only == null) found = readAhead.read(this.id, this.segments, from, upTo, maxBytes);
-    else found = reader.read(this.id, this.segments, from, upTo, maxBytes, 'records', only);
-    const corrected = corrections.of(this.id);
-    return corrected === undefined ? found : found.then((result) => correctedResult(corrected, result));
+    return this.#reads.read(options);
   }
 
-  async offsetForTimestamp(timestamp: number): Promise<{ offset: number; timestamp: number } | null> {
-    const { reader, corrections } = this.#host;
-    const found = await reader.offsetForTimestamp(this.id, this.segments, timestamp, this.logStartOffset);
-    const visible = found !== null && found.offset < this.highWatermark ? found : null;
-    const corrected = corrections.of(this.id);
-    return corrected === undefined ? visible : earlierOf(visible, await firstCorrected(this, corrected, timestamp));
+  offsetForTimestamp(timestamp: number): Promise<{ offset: number; timestamp: number } | null> {
+    return this.#reads.offsetForTimestamp(timestamp);
   }
 
   correctedTime(offset: number, timestamp: number): number {
-    return this.#host.corrections.time(this.id, offset, timestamp);
+    return this.#reads.correctedTime(offset, timestamp);
   }
 
   offsetOfMaxTimestamp(): Promise<{ offset: number; timestamp: number } | null> {
-    return this.#host.reader.offsetOfMaxTimestamp(this.id, this.segments, this.logStartOffset);
+    return this.#reads.offsetOfMaxTimestamp();
   }
 
   endOffsetForEpoch(epoch: number): { epoch: number; endOffset: number } | null {
@@ -452,7 +357,7 @@ export class LogPartition implements Partition, AppendTarget {
     this.sizeBytes = this.segments.bytes;
     this.epochs = trimEpochs(this.epochs, offset);
     this.producers.trim(offset);
-    this.#wake();
+    this.#waiters.wake(this);
   }
 
   /** The mover or the compactor stored these offsets in a newer slice. */
@@ -476,10 +381,7 @@ export class LogPartition implements Partition, AppendTarget {
 
   /** The epoch of the last record; -1: there is none. */
   get lastRecordEpoch(): number {
-    if (this.logEndOffset <= this.logStartOffset) return -1;
-    let last = this.epochs.length - 1;
-    while (last > 0 && this.epochs[last]!.startOffset >= this.logEndOffset) last--;
-    return this.epochs[last]!.epoch;
+    return this.logEndOffset <= this.logStartOffset ? -1 : lastEpochBefore(this.epochs, this.logEndOffset);
   }
 
   /**
@@ -489,10 +391,9 @@ export class LogPartition implements Partition, AppendTarget {
   truncate(offset: number, beforeSlice: number): void {
     this.cuts = [...this.cuts.filter((cut) => cut.offset < offset), { offset, beforeSlice }];
     this.segments.forget(offset, Number.MAX_SAFE_INTEGER);
-    this.#host.tailCache.clear(this.#tail);
+    this.#reads.forget();
     this.#moveEnd(offset);
-    const kept = this.epochs.filter((entry) => entry.startOffset < offset);
-    this.epochs = kept.length > 0 ? kept : [{ epoch: this.epochs[0]!.epoch, startOffset: offset }];
+    this.epochs = truncateEpochs(this.epochs, offset);
     this.producers.truncate(offset);
   }
 
@@ -510,7 +411,7 @@ export class LogPartition implements Partition, AppendTarget {
     this.savedEndOffset = offset;
     this.sizeBytes = this.segments.bytes;
     this.#replicas.reset(offset);
-    this.#wake();
+    this.#waiters.wake(this);
   }
 
   /** A slice is lost: takes its segments out, raises the epoch. Returns the ranges that could be read until now. */
@@ -529,25 +430,25 @@ export class LogPartition implements Partition, AppendTarget {
 
   /** Compaction has been through everything below `offset`: what memory has of it says more than the store. */
   compacted(offset: number): void {
-    this.#host.tailCache.dropBelow(this.#tail, offset);
+    this.#reads.forgetBelow(offset);
   }
 
   /** The topic is gone: everyone who waits is answered. */
   delete(): void {
-    this.#deleted = true;
+    this.deleted = true;
     this.#open = null;
     this.#replicas.close();
     this.#host.stamps.forget(this.id);
     const error = new HeadwaterError('UNKNOWN_TOPIC', `topic ${this.topic.name} was deleted`);
-    for (const group of this.#parked.splice(0)) this.#answer(group, error, -1);
-    this.#host.tailCache.clear(this.#tail);
-    this.#wake();
+    this.#acknowledgements.abandon(error);
+    this.#reads.forget();
+    this.#waiters.wake(this);
   }
 
   /** The broker stops: replicas will not confirm any more. */
   close(): void {
     this.#replicas.close();
     const error = new HeadwaterError('SHUTTING_DOWN', 'the broker is stopping; the record is stored here');
-    for (const group of this.#parked.splice(0)) this.#answer(group, error, -1);
+    this.#acknowledgements.abandon(error);
   }
 }
