@@ -1,20 +1,20 @@
-/** The log as the edges see it: topics and their life, listeners, back-pressure, producer ids. */
+/** The log as the edges see it: its topics, listeners, back-pressure, producer ids; what it notes of damage; its end. */
 import type { Env, Timer } from '../env.ts';
-import { HeadwaterError } from '../errors.ts';
+import type { HeadwaterError } from '../errors.ts';
 import type { Logger } from '../logger.ts';
 import type { Metrics } from '../metrics.ts';
 import type { MetaStore } from '../store/meta.ts';
 import type { Store } from '../store/store.ts';
 import type { AppendQueue } from './append-queue.ts';
-import { type Catalog, checkTopicName, topicRow } from './catalog.ts';
+import type { Catalog } from './catalog.ts';
 import type { DamagedRange } from './chunk-scan.ts';
 import type { DiskLadder } from './disk-ladder.ts';
 import type { EndStamps } from './end-stamps.ts';
 import type { Ledger, Loss } from './ledger.ts';
 import type { LogOptions } from './log-options.ts';
 import type { KnownLosses } from './losses.ts';
-import { LogPartition } from './partition.ts';
-import { emptyStart, type PartitionHost } from './partition-host.ts';
+import type { LogPartition } from './partition.ts';
+import type { PartitionHost } from './partition-host.ts';
 import type { PartitionStore } from './partition-store.ts';
 import type { ProducerIds } from './producer-ids.ts';
 import type { LogReader } from './reader.ts';
@@ -22,8 +22,8 @@ import type { Recovered } from './recovery.ts';
 import { Retention, type RetentionPass } from './retention.ts';
 import type { Slice, Slices } from './slice.ts';
 import { type SliceWriter, unsealOperations } from './slice-writer.ts';
-import { LogTopic } from './topic.ts';
-import { resolveTopicConfig } from './topic-config.ts';
+import type { LogTopic } from './topic.ts';
+import { type ChangeOptions, Topics } from './topics.ts';
 import type { CommitListener, Log, TopicEvent, TopicSpec } from './types.ts';
 
 export interface LogParts {
@@ -60,14 +60,6 @@ const LEAD_EPOCHS = 1_000;
 /** The old leader may have given ids that no record shows yet. */
 const LEAD_PRODUCER_IDS = 1_000_000;
 
-export interface ChangeOptions {
-  readonly validateOnly?: boolean;
-  /** It comes from the broker that this one follows. */
-  readonly replicated?: boolean;
-  /** The configuration asks for it: a start on a full disk takes it from the reserve. */
-  readonly configured?: boolean;
-}
-
 /** One condition of the log's readiness. */
 export interface LogCondition {
   readonly name: string;
@@ -78,12 +70,7 @@ export interface LogCondition {
 /** Created by `openLog` (log.ts). */
 export class HeadwaterLog implements Log {
   readonly #parts: LogParts;
-  readonly #topics: Map<string, LogTopic>;
-  readonly #byId = new Map<string, LogTopic>();
-  readonly #partitions = new Map<number, LogPartition>();
-  readonly #topicListeners: ((event: TopicEvent) => void)[] = [];
-  /** Changes of the catalog run one after the other. */
-  #changes: Promise<unknown> = Promise.resolve();
+  readonly #topics: Topics;
   #snapshots: Promise<void> = Promise.resolve();
   #snapshotsThrough: number;
   readonly #retention: Retention;
@@ -95,15 +82,11 @@ export class HeadwaterLog implements Log {
   constructor(parts: LogParts) {
     this.#parts = parts;
     this.#snapshotsThrough = parts.snapshotsThrough;
-    this.#topics = parts.topics;
-    for (const topic of parts.topics.values()) {
-      this.#byId.set(topic.id, topic);
-      for (const partition of topic.partitions) this.#partitions.set(partition.id, partition);
-    }
+    this.#topics = new Topics(parts, () => this.follows);
     this.#retention = new Retention({
       ...parts,
       clock: parts.env.clock,
-      partitions: () => this.#partitions.values(),
+      partitions: () => this.#topics.partitions.values(),
       snapshotsThrough: () => this.#snapshotsThrough,
     });
     parts.slices.onUnreadable = (slice, reason) => this.#sliceLost(slice, reason);
@@ -155,44 +138,29 @@ export class HeadwaterLog implements Log {
   /** Bytes of all batches that can be read. */
   get liveBytes(): number {
     let bytes = 0;
-    for (const partition of this.#partitions.values()) bytes += partition.sizeBytes;
+    for (const partition of this.#topics.partitions.values()) bytes += partition.sizeBytes;
     return bytes;
   }
 
   topic(name: string): LogTopic | undefined {
-    return this.#topics.get(name);
+    return this.#topics.byName.get(name);
   }
 
   topicById(id: string): LogTopic | undefined {
-    return this.#byId.get(id);
+    return this.#topics.byId.get(id);
   }
 
   /** In name order. */
   topics(): Iterable<LogTopic> {
-    return [...this.#topics.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
+    return [...this.#topics.byName.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
   }
 
   partitionById(id: number): LogPartition | undefined {
-    return this.#partitions.get(id);
+    return this.#topics.partitions.get(id);
   }
 
   partitions(): Iterable<LogPartition> {
-    return this.#partitions.values();
-  }
-
-  /** A change that clients ask for. */
-  #clientChange<T>(options: ChangeOptions, task: () => Promise<T>): Promise<T> {
-    if (this.follows && options.replicated !== true && options.validateOnly !== true) {
-      return Promise.reject(new HeadwaterError('NOT_CONTROLLER', 'this broker follows another, which leads'));
-    }
-    return this.#change(task);
-  }
-
-  #change<T>(task: () => Promise<T>): Promise<T> {
-    if (this.#closing !== null) return Promise.reject(new HeadwaterError('SHUTTING_DOWN', 'the broker is stopping'));
-    const result = this.#changes.then(task);
-    this.#changes = result.catch(() => {});
-    return result;
+    return this.#topics.partitions.values();
   }
 
   /** Why nothing that adds to the metadata is stored now, as `no <change>`; null: it is. */
@@ -200,116 +168,20 @@ export class HeadwaterLog implements Log {
     return this.#parts.ladder?.changeRefusal(change) ?? null;
   }
 
-  /** Throws DISK_FULL. */
-  #checkSpace(change: string, { configured }: ChangeOptions): void {
-    const refusal = configured === true ? null : this.changeRefusal(change);
-    if (refusal !== null) throw refusal;
+  createTopic(spec: TopicSpec, options?: ChangeOptions): Promise<LogTopic> {
+    return this.#topics.create(spec, options);
   }
 
-  #existing(name: string): LogTopic {
-    const topic = this.#topics.get(name);
-    if (topic === undefined) throw new HeadwaterError('UNKNOWN_TOPIC', `topic "${name}" does not exist`);
-    return topic;
+  deleteTopic(name: string, options?: ChangeOptions): Promise<void> {
+    return this.#topics.delete(name, options);
   }
 
-  async createTopic(spec: TopicSpec, options: ChangeOptions = {}): Promise<LogTopic> {
-    checkTopicName(spec.name);
-    return this.#clientChange(options, async () => {
-      const { catalog, host } = this.#parts;
-      if (this.#topics.has(spec.name)) {
-        throw new HeadwaterError('TOPIC_EXISTS', `topic "${spec.name}" exists already`);
-      }
-      const count = spec.partitions === -1 ? (this.#parts.options.numPartitions ?? 1) : spec.partitions;
-      if (!Number.isSafeInteger(count) || count < 1) {
-        throw new HeadwaterError(
-          'INVALID_PARTITIONS',
-          `topic "${spec.name}": ${spec.partitions} partitions; 1 or more`,
-        );
-      }
-      const config = resolveTopicConfig(spec.config, this.#parts.topicDefaults);
-      this.#checkSpace(`topic "${spec.name}" is created`, options);
-      const id = spec.id ?? this.#newTopicId();
-      const topic = new LogTopic(spec.name, id, spec.internal ?? false, config, new Map(spec.config));
-      const ids = catalog.takePartitionIds(count);
-      if (options.validateOnly === true) return topic;
-      await topic.configure(config, new Map(spec.config));
-      await catalog.put(topicRow(topic.name, id, topic.internal, ids, topic.overrides));
-      for (const [index, partitionId] of ids.entries()) this.#addPartition(topic, index, partitionId, host);
-      this.#topics.set(topic.name, topic);
-      this.#byId.set(topic.id, topic);
-      this.#tell({ kind: 'created', topic });
-      return topic;
-    });
+  createPartitions(name: string, total: number, options?: ChangeOptions): Promise<void> {
+    return this.#topics.addPartitions(name, total, options);
   }
 
-  /** Never zero nor Kafka's reserved 0..01. */
-  #newTopicId(): string {
-    for (;;) {
-      const id = Buffer.from(this.#parts.env.random.bytes(16)).toString('hex');
-      if (!id.startsWith('0'.repeat(16)) && !this.#byId.has(id)) return id;
-    }
-  }
-
-  #addPartition(topic: LogTopic, index: number, id: number, host: PartitionHost): void {
-    const partition = new LogPartition(host, topic, index, id, emptyStart());
-    topic.partitions.push(partition);
-    this.#partitions.set(id, partition);
-  }
-
-  deleteTopic(name: string, options: ChangeOptions = {}): Promise<void> {
-    return this.#clientChange(options, async () => {
-      const topic = this.#existing(name);
-      const { catalog, partitionStore } = this.#parts;
-      await catalog.remove(
-        name,
-        topic.partitions.flatMap((partition) => partitionStore.removal(partition.id)),
-      );
-      this.#topics.delete(name);
-      this.#byId.delete(topic.id);
-      for (const partition of topic.partitions) {
-        this.#partitions.delete(partition.id);
-        partition.delete();
-      }
-      this.#tell({ kind: 'deleted', topic });
-    });
-  }
-
-  createPartitions(name: string, total: number, options: ChangeOptions = {}): Promise<void> {
-    return this.#clientChange(options, async () => {
-      const topic = this.#existing(name);
-      const { catalog, host } = this.#parts;
-      const present = topic.partitions.length;
-      if (!Number.isSafeInteger(total) || total <= present) {
-        throw new HeadwaterError(
-          'INVALID_PARTITIONS',
-          `topic "${name}" has ${present} partitions; ${total} is not more`,
-        );
-      }
-      this.#checkSpace(`partitions are added to topic "${name}"`, options);
-      const ids = catalog.takePartitionIds(total - present);
-      if (options.validateOnly === true) return;
-      const all = [...topic.partitions.map((partition) => partition.id), ...ids];
-      await catalog.put(topicRow(name, topic.id, topic.internal, all, topic.overrides));
-      for (const [i, id] of ids.entries()) this.#addPartition(topic, present + i, id, host);
-      this.#tell({ kind: 'altered', topic });
-    });
-  }
-
-  alterTopic(name: string, changes: ReadonlyMap<string, string | null>, options: ChangeOptions = {}): Promise<void> {
-    return this.#clientChange(options, async () => {
-      const topic = this.#existing(name);
-      const overrides = new Map(topic.overrides);
-      for (const [key, value] of changes) {
-        if (value === null) overrides.delete(key);
-        else overrides.set(key, value);
-      }
-      const config = resolveTopicConfig(overrides, this.#parts.topicDefaults);
-      if (options.validateOnly === true) return;
-      const ids = topic.partitions.map((partition) => partition.id);
-      await this.#parts.catalog.put(topicRow(name, topic.id, topic.internal, ids, overrides));
-      await topic.configure(config, overrides);
-      this.#tell({ kind: 'altered', topic });
-    });
+  alterTopic(name: string, changes: ReadonlyMap<string, string | null>, options?: ChangeOptions): Promise<void> {
+    return this.#topics.alter(name, changes, options);
   }
 
   /**
@@ -317,7 +189,7 @@ export class HeadwaterLog implements Log {
    * loss ledger, in the same synced write. With `begin` nothing is left and the log begins at `offset`.
    */
   truncate(partition: LogPartition, offset: number, reason: string, by: string, begin = false): Promise<void> {
-    return this.#change(async () => {
+    return this.#topics.change(async () => {
       const { queue, writer, ledger, partitionStore } = this.#parts;
       await this.#retention.settled();
       // What is written from now on goes to another slice than what is cut.
@@ -337,7 +209,7 @@ export class HeadwaterLog implements Log {
   /** Leads all partitions from now on, under an epoch above all that were; producer ids go on far behind those of the old leader. */
   async takeLead(): Promise<number> {
     const { partitionStore, producerIds } = this.#parts;
-    const partitions = [...this.#partitions.values()];
+    const partitions = [...this.#topics.partitions.values()];
     let newest = 0;
     let largest = -1;
     for (const { leaderEpoch, producers } of partitions) {
@@ -352,17 +224,7 @@ export class HeadwaterLog implements Log {
   }
 
   onTopicEvent(listener: (event: TopicEvent) => void): void {
-    this.#topicListeners.push(listener);
-  }
-
-  #tell(event: TopicEvent): void {
-    for (const listener of this.#topicListeners) {
-      try {
-        listener(event);
-      } catch (error) {
-        this.#parts.logger.error({ error, topic: event.topic.name }, 'a topic listener failed');
-      }
-    }
+    this.#topics.onEvent(listener);
   }
 
   onCommit(listener: CommitListener): void {
@@ -409,7 +271,7 @@ export class HeadwaterLog implements Log {
   /** One after the other: a later one that said less than a failed earlier one would hide what that one did not store. */
   #saveSnapshots(chunkId: number): Promise<void> {
     this.#snapshots = this.#snapshots
-      .then(() => this.#parts.partitionStore.saveSnapshots(this.#partitions.values(), chunkId))
+      .then(() => this.#parts.partitionStore.saveSnapshots(this.#topics.partitions.values(), chunkId))
       .then(() => {
         this.#snapshotsThrough = chunkId;
       })
@@ -456,7 +318,7 @@ export class HeadwaterLog implements Log {
 
   /** A reader met a batch that is not what was stored. */
   damageFound(range: DamagedRange): void {
-    const partition = this.#partitions.get(range.partitionId);
+    const partition = this.#topics.partitions.get(range.partitionId);
     if (partition === undefined) return;
     // What was let go before is no loss: a scan names whole batches, and the log may begin inside one.
     const firstOffset = Math.max(range.firstOffset, partition.logStartOffset);
@@ -480,7 +342,7 @@ export class HeadwaterLog implements Log {
     const { slices, ledger, logger, partitionStore, meta } = this.#parts;
     const losses: Loss[] = [];
     const changed: LogPartition[] = [];
-    for (const partition of this.#partitions.values()) {
+    for (const partition of this.#topics.partitions.values()) {
       const dropped = partition.dropSlice(slice);
       if (dropped.length === 0) continue;
       const ranges = dropped.flatMap((range) => this.#parts.knownLosses.add(partition.id, range));
@@ -507,6 +369,7 @@ export class HeadwaterLog implements Log {
 
   close(): Promise<void> {
     this.#parts.queue.refuse();
+    this.#topics.refuse();
     this.#closing ??= this.#close();
     return this.#closing;
   }
@@ -515,10 +378,10 @@ export class HeadwaterLog implements Log {
     const { queue, writer, slices, meta, catalog, partitionStore, logger } = this.#parts;
     this.#schedule?.cancel();
     await this.#parts.ladder?.close();
-    await this.#changes;
+    await this.#topics.settled();
     await this.#retention.settled();
     await queue.close();
-    for (const partition of this.#partitions.values()) partition.close();
+    for (const partition of this.#topics.partitions.values()) partition.close();
     try {
       await writer.close();
       await this.#saveSnapshots(writer.chunkId - 1);
