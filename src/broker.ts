@@ -25,6 +25,7 @@ import { openLog } from './log/log.ts';
 import { TimeCorrections } from './log/time-corrections.ts';
 import type { Partition } from './log/types.ts';
 import type { Logger } from './logger.ts';
+import { MemoryGuard, usedMemory } from './memory-guard.ts';
 import { Metrics } from './metrics.ts';
 import { MqttEdge } from './mqtt/edge.ts';
 import { Quotas } from './quotas/quotas.ts';
@@ -105,6 +106,14 @@ export class Broker {
     const metrics = new Metrics();
     processMetrics(metrics, env.clock);
     const startedAt = env.clock.monotonic();
+    const memory = new MemoryGuard({
+      clock: env.clock,
+      logger,
+      metrics,
+      budgetBytes: settings['memory.budget'],
+      usedBytes: usedMemory,
+    });
+    const { overloaded } = memory;
 
     const security = await Security.load(securitySettings(this.#config), { env, logger, metrics });
     this.#security = security;
@@ -257,6 +266,7 @@ export class Broker {
         access: security,
         users: security,
         quotas,
+        overloaded,
       },
     );
     this.#bound(await kafka.start());
@@ -290,6 +300,7 @@ export class Broker {
         authenticator: mqttAuthenticator(security),
         ageOf: (timestamp) => time.ageOf(timestamp),
         follows: () => log.follows,
+        overloaded,
       },
     );
     if (tls !== null) security.onReload(() => mqtt.setCertificates(tls.options));
@@ -347,12 +358,17 @@ export class Broker {
       }),
       listeners: httpListeners,
       maxConnections: settings['http.max.connections'],
+      overloaded,
       authenticate: httpAuthenticate(security),
       page: new PageFiles(),
     });
     security.onReload(() => http.securityChanged());
     this.#bound(await http.start());
     this.#started('http', () => http.stop());
+    memory.add('kafka', kafka);
+    memory.add('mqtt', mqtt);
+    memory.start();
+    this.#started('memory', () => memory.stop());
     logger.info({ ms: Math.round(env.clock.monotonic() - startedAt), addresses: this.#addresses }, 'started');
   }
 

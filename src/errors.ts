@@ -58,6 +58,7 @@ export const ERRORS = {
   STORE_LOCKED: row('another process uses the data directory', false, -1, 0x83),
   STORE_FORMAT: row('the data directory has a format this version cannot read', false, -1, 0x83),
   QUOTA_EXCEEDED: row('a limit of this broker is reached', true, 89, 0x97),
+  SERVER_BUSY: row('the broker is above memory.budget and takes no new connections', true, -1, 0x89),
   SHUTTING_DOWN: row('the broker is stopping', true, 6, 0x8b),
   // Access
   NOT_AUTHORIZED: row('the user may not do this', false, 29, 0x87),

@@ -406,7 +406,7 @@ export const SETTINGS = [
     max: MAX,
     default: 192 * MiB,
     runtime: false,
-    doc: 'What the process may use. At start, the bounds of everything configured are added up and refused when they are more than this. Larger: more connections are allowed.',
+    doc: 'What the process may use. At start, the bounds of everything configured are added up and refused when they are more than this. While the broker uses more, new connections are refused, and the newest closed. Larger: more connections are allowed.',
   },
   // Access
   {

@@ -64,6 +64,7 @@ const STATUS: Readonly<Partial<Record<ErrorCode, number>>> = {
   BATCH_TOO_LARGE: 413,
   QUOTA_EXCEEDED: 429,
   DISK_FULL: 507,
+  SERVER_BUSY: 503,
   SHUTTING_DOWN: 503,
   STORE_FAILED: 503,
   INTERNAL: 500,

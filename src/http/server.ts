@@ -31,6 +31,8 @@ export interface HttpServerOptions {
   readonly providers: HttpProviders;
   readonly listeners: readonly HttpListenerOptions[];
   readonly maxConnections: number;
+  /** Whether new connections are answered 503 for want of memory. Default: never. */
+  readonly overloaded?: () => boolean;
   /** null: no login; then only requests addressed to loopback names are answered beyond /healthz and /readyz. */
   readonly authenticate: Authenticate | null;
   /** The admin page; null: there is none. */
@@ -68,6 +70,8 @@ export class HttpServer {
   }
 
   readonly #sockets = new Set<Socket>();
+  /** Those that came while the broker was overloaded. */
+  readonly #unwelcome = new WeakSet<Socket>();
 
   /** Binds every listener, or none and throws. */
   async start(): Promise<{ listener: string; host: string; port: number }[]> {
@@ -139,6 +143,9 @@ export class HttpServer {
       this.#sockets.add(socket);
       socket.once('close', () => this.#sockets.delete(socket));
     });
+    server.on(tls === null ? 'connection' : 'secureConnection', (socket: Socket) => {
+      if (this.#options.overloaded?.() === true) this.#unwelcome.add(socket);
+    });
     return server;
   }
 
@@ -161,6 +168,11 @@ export class HttpServer {
     const { pathname } = url;
     if (pathname === '/healthz') return this.#read(request, response, () => this.#health(request, response));
     if (pathname === '/readyz') return this.#read(request, response, () => this.#ready(request, response));
+    // Who looks after the broker must still see what it lacks.
+    if (this.#unwelcome.has(request.socket) && pathname !== '/metrics') {
+      response.setHeader('connection', 'close');
+      throw new HeadwaterError('SERVER_BUSY', 'the broker is above memory.budget and takes no new connections');
+    }
     const visitor = await this.#gate.admit(request, response);
     if (visitor === null) return;
     if (pathname === '/metrics') return this.#read(request, response, () => this.#metrics(request, response));

@@ -57,6 +57,8 @@ export interface KafkaEdgeDependencies {
   readonly access?: Access | null;
   readonly users?: UserStore | null;
   readonly quotas?: Quotas | null;
+  /** Whether no new connections are taken for want of memory. Default: never. */
+  readonly overloaded?: () => boolean;
   /** Absent: the broker stands alone. */
   readonly pair?: Pair | null;
   readonly transactionGate: TransactionGate;
@@ -78,6 +80,7 @@ export class KafkaEdge {
   readonly #options: KafkaEdgeOptions;
   readonly #env: Env;
   readonly #logger: Logger;
+  readonly #overloaded: () => boolean;
   readonly #context: KafkaContext;
   readonly #handlers: HandlerTable;
   readonly #shared: SharedBytes = { partial: 0, output: 0 };
@@ -88,9 +91,10 @@ export class KafkaEdge {
   #emptied: (() => void) | null = null;
 
   constructor(options: KafkaEdgeOptions, dependencies: KafkaEdgeDependencies) {
-    const { metrics, ...parts } = dependencies;
+    const { metrics, overloaded, ...parts } = dependencies;
     const shared = this.#shared;
     this.#options = options;
+    this.#overloaded = overloaded ?? (() => false);
     this.#env = dependencies.env;
     this.#logger = dependencies.logger;
     this.#handlers = createHandlers();
@@ -167,6 +171,11 @@ export class KafkaEdge {
   #accept(accepted: Socket, listener: KafkaListenerOptions, address: AddressInfo): void {
     const { metrics } = this.#context;
     const limit = Math.min(this.#options.maxConnections ?? KAFKA_CONNECTIONS_MAX, KAFKA_CONNECTIONS_MAX);
+    if (this.#overloaded()) {
+      metrics.refusedConnections.value += 1;
+      accepted.destroy();
+      return;
+    }
     if (this.#connections.size >= limit) {
       metrics.refusedConnections.value += 1;
       this.#logger.warn({ limit, remote: accepted.remoteAddress }, 'refusing a Kafka connection: limit reached');
@@ -191,6 +200,18 @@ export class KafkaEdge {
       },
     });
     this.#connections.add(connection);
+  }
+
+  get connectionCount(): number {
+    return this.#connections.size;
+  }
+
+  /** Closes the `count` that came last. */
+  shedNewest(count: number): void {
+    for (const connection of [...this.#connections].slice(-count)) {
+      this.#context.metrics.closed('memory').value += 1;
+      connection.destroy();
+    }
   }
 
   /** Long polls may take as long as they like; who was asked to authenticate may not. */

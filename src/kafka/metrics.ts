@@ -43,7 +43,7 @@ export function edgeMetrics(metrics: Metrics, open: () => number, outputBytes: (
     connections: metrics.counter('headwater_kafka_accepted_connections_total', 'Kafka connections accepted.'),
     refusedConnections: metrics.counter(
       'headwater_kafka_refused_connections_total',
-      'Kafka connections refused because kafka.max.connections is reached.',
+      'Kafka connections refused because max.connections or memory.budget is reached.',
     ),
     authenticationFailures: metrics.counter(
       'headwater_kafka_authentication_failures_total',

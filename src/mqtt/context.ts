@@ -46,5 +46,7 @@ export interface MqttContext {
   readonly stopping: () => boolean;
   /** Another broker of a pair leads: clients belong there. */
   readonly follows: () => boolean;
+  /** No new connections are taken for want of memory. */
+  readonly overloaded: () => boolean;
   onClosed(connection: Connection): void;
 }

@@ -72,6 +72,8 @@ export interface MqttEdgeDependencies {
   readonly authenticator?: Authenticator;
   /** Another broker of a pair leads; default: never. */
   readonly follows?: () => boolean;
+  /** No new connections are taken for want of memory; default: never. */
+  readonly overloaded?: () => boolean;
   /** By which messages and sessions expire; default: by the wall clock, whatever it says. */
   readonly ageOf?: AgeOf;
 }
@@ -199,6 +201,7 @@ export class MqttEdge {
       tick: { now: clock.monotonic() },
       stopping: () => this.#state !== 'running',
       follows: () => deps.follows?.() ?? false,
+      overloaded: () => deps.overloaded?.() ?? false,
       onClosed: (connection) => this.#connections.delete(connection),
     };
     this.#gauges();
@@ -329,6 +332,15 @@ export class MqttEdge {
     }
     this.#counters.connections.value++;
     this.#connections.add(new Connection(this.#context, stream, remoteAddress, certificate));
+  }
+
+  get connectionCount(): number {
+    return this.#connections.size;
+  }
+
+  /** Closes the `count` that came last; 5.0 clients are told why. */
+  shedNewest(count: number): void {
+    for (const connection of [...this.#connections].slice(-count)) connection.disconnect(REASON.SERVER_BUSY);
   }
 
   #tick(): void {

@@ -319,6 +319,15 @@ describe('bounds', () => {
     expect([...samples]).toEqual([{ labels: { status: 'refused' }, value: 1 }]);
   });
 
+  it('answers 503 on connections that come while there is no memory, except for who looks after it', async () => {
+    const { port } = await start({ overloaded: () => true });
+    const refused = await send(port, 'GET', '/api/v1/topics');
+    expect(refused.status).toBe(503);
+    expect(JSON.parse(refused.text)).toMatchObject({ error: { code: 'SERVER_BUSY' } });
+    expect(refused.headers.connection).toBe('close');
+    for (const path of ['/healthz', '/readyz', '/metrics']) expect((await send(port, 'GET', path)).status).toBe(200);
+  });
+
   it('refuses headers of more than 8 KiB', async () => {
     const { port } = await start();
     expect((await send(port, 'GET', '/healthz', { headers: { 'x-long': 'x'.repeat(9_000) } })).status).toBe(431);

@@ -200,6 +200,25 @@ test('one connection above the limit is refused and counted', async () => {
   expect((await client.request(apiVersions, 0, {})).errorCode).toBe(0);
 });
 
+test('without memory new connections are closed, and the newest of those that are there', async () => {
+  await started.edge.stop();
+  let overloaded = false;
+  started = await startEdge({}, { overloaded: () => overloaded });
+  client = await RawClient.connect(started.port);
+  await client.request(apiVersions, 0, {});
+  const second = await RawClient.connect(started.port);
+  await second.request(apiVersions, 0, {});
+  overloaded = true;
+  const third = await RawClient.connect(started.port);
+  await third.whenClosed();
+  expect(started.metric('headwater_kafka_refused_connections_total')).toBe(1);
+  expect(started.edge.connectionCount).toBe(2);
+  started.edge.shedNewest(1);
+  await second.whenClosed();
+  expect(started.metric('headwater_kafka_closed_connections_total', 'memory')).toBe(1);
+  expect((await client.request(apiVersions, 0, {})).errorCode).toBe(0);
+});
+
 test('the socket is not read on while the log has no room, and goes on when it has', async () => {
   started.log.automatic = false;
   const id = client.send(produce, 9, producing(batchOf('a')));

@@ -26,6 +26,32 @@ async function attempt(edge: TestEdge, version: 4 | 5, clientId: string, usernam
   return { client, code: version === 5 ? connack.reasonCode : connack.returnCode, connack };
 }
 
+describe('without memory', () => {
+  it.each([
+    [4, 3],
+    [5, 0x89],
+  ] as const)('a CONNECT is refused, and the newest give way (level %d: %d)', async (version, code) => {
+    let overloaded = false;
+    const edge = await startEdge({}, { overloaded: () => overloaded });
+    running.push(edge);
+    const first = await attempt(edge, version, 'a');
+    const second = await attempt(edge, version, 'b');
+    expect([first.code, second.code]).toEqual([0, 0]);
+    overloaded = true;
+    const third = await attempt(edge, version, 'c');
+    expect(third.code).toBe(code);
+    await third.client.untilClosed();
+    await expect.poll(() => edge.edge.connectionCount).toBe(2);
+    edge.edge.shedNewest(1);
+    await second.client.untilClosed();
+    expect(labelled(edge, 'headwater_mqtt_disconnects_total')['0x89']).toBe(1);
+    await first.client.quiet();
+    expect(edge.edge.clients().map(({ clientId }) => clientId)).toEqual(['a']);
+    overloaded = false;
+    expect((await attempt(edge, version, 'c')).code).toBe(0);
+  });
+});
+
 describe('connections', () => {
   it.each([
     [4, 3],

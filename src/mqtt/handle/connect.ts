@@ -27,6 +27,7 @@ type Step = (attempt: Attempt) => void | Promise<void>;
 
 const steps: readonly Step[] = [
   refuseWhenStopping,
+  refuseWhenOverloaded,
   refuseWhenFollowing,
   refuseExtendedAuthentication,
   chooseClientId,
@@ -41,6 +42,11 @@ const steps: readonly Step[] = [
 
 function refuseWhenStopping({ connection }: Attempt): void {
   if (connection.context.stopping()) throw new MqttError(REASON.SERVER_SHUTTING_DOWN, 'the broker is stopping');
+}
+
+function refuseWhenOverloaded({ connection }: Attempt): void {
+  if (!connection.context.overloaded()) return;
+  throw new MqttError(REASON.SERVER_BUSY, 'the broker is above memory.budget and takes no new connections');
 }
 
 function refuseWhenFollowing({ connection }: Attempt): void {
