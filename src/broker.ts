@@ -17,7 +17,7 @@ import { PageFiles } from './http/page-files.ts';
 import { processMetrics } from './http/process-metrics.ts';
 import { HttpServer } from './http/server.ts';
 import { KafkaEdge } from './kafka/edge.ts';
-import { clusterOptionsOf } from './links/access.ts';
+import { LinkAccess } from './links/access.ts';
 import { Links } from './links/links.ts';
 import { topicSelector } from './links/topic-selection.ts';
 import type { HeadwaterLog } from './log/headwater-log.ts';
@@ -70,6 +70,8 @@ export class Broker {
   #security: Security | null = null;
   #mqtt: MqttEdge | null = null;
   #links: Links | null = null;
+  /** Of the link of type standby. */
+  #pairAccess: LinkAccess | null = null;
   #sources: Sources | null = null;
   /** Stops, and restarts in another role, one after the other. */
   #turn: Promise<void> = Promise.resolve();
@@ -393,10 +395,12 @@ export class Broker {
     const { settings, links } = this.#config;
     const [link] = [...links.values()].filter(({ type }) => type === 'standby');
     if (link === undefined) return null;
+    const access = await LinkAccess.open(link.name, link, { broker: settings['broker.id'] ?? 'headwater' });
+    this.#pairAccess = access;
     const standby = new Standby(
       {
         name: link.name,
-        cluster: await clusterOptionsOf(link.name, link, { broker: settings['broker.id'] ?? 'headwater' }),
+        cluster: access.cluster(),
         nodeId: settings['node.id'],
         sync: link.replicas === 'sync',
         initialRole: link['initial.role'],
@@ -424,12 +428,18 @@ export class Broker {
   async reload(): Promise<Changes> {
     const { loadConfig, logger } = this.#dependencies;
     const after = await loadConfig();
+    // What can fail comes before what changes.
+    const useCredentials = await this.#links?.prepare(after.links);
+    const [pair] = [...after.links.values()].filter(({ type }) => type === 'standby');
+    const usePairCredentials = pair === undefined ? undefined : await this.#pairAccess?.prepare(pair);
     await this.#security?.reload(securitySettings(after));
     const changes = compareConfig(this.#config, after);
     this.#config = effectiveConfig(this.#config, after);
     await this.#declare();
     // After the topics, which may have settings of their own.
     await this.#mqtt?.setRoutes(routeRules(this.#config));
+    useCredentials?.();
+    usePairCredentials?.();
     await this.#links?.update(this.#config.links);
     if (!this.#follows()) await this.#sources?.update(this.#config.sources);
     for (const change of changes.restart) logger.warn(change, 'this setting changes only with a restart');

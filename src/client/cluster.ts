@@ -18,6 +18,8 @@ export interface ClusterOptions {
   readonly clientId?: string;
   readonly tls?: TlsOptions | undefined;
   readonly sasl?: SaslOptions | undefined;
+  /** In place of `tls` and `sasl`: asked before each connection, for credentials that change meanwhile. */
+  readonly credentials?: () => Pick<ClusterOptions, 'tls' | 'sasl'>;
   readonly requestTimeoutMs?: number;
   readonly connectTimeoutMs?: number;
   /** Per connection: requests beyond it wait. */
@@ -79,8 +81,8 @@ export class Cluster {
     const key = `${address.host}:${address.port}`;
     const known = this.#connections.get(key);
     if (known !== undefined) return known;
-    const { clientId, tls, sasl, requestTimeoutMs, connectTimeoutMs, maxInFlightBytes, maxResponseBytes } =
-      this.options;
+    const { clientId, requestTimeoutMs, connectTimeoutMs, maxInFlightBytes, maxResponseBytes } = this.options;
+    const { tls, sasl } = this.options.credentials?.() ?? this.options;
     const opening = Connection.open(this.env, {
       host: address.host,
       port: address.port,

@@ -12,7 +12,7 @@ import type { Api, RequestInput, ResponseOf } from '../wire/kafka/schema.ts';
 import { UpstreamError } from './error.ts';
 import { FrameReader } from './frames.ts';
 import { authenticate, type SaslOptions } from './sasl.ts';
-import { secure, type TlsOptions } from './tls.ts';
+import { isCertificateRefused, secure, type TlsOptions } from './tls.ts';
 
 const SOFTWARE = 'headwater';
 const SOFTWARE_VERSION = '0.1.0';
@@ -265,7 +265,9 @@ export class Connection {
 
   #lossOf(error: unknown): HeadwaterError {
     const reason = error instanceof Error ? error.message : 'the peer closed the connection';
-    return new HeadwaterError('CONNECTION_LOST', `${this.peer}: ${reason}`, { cause: error });
+    // With TLS 1.3 a server looks at our certificate after we have seen the handshake succeed.
+    const code = isCertificateRefused(error) ? 'AUTHENTICATION_FAILED' : 'CONNECTION_LOST';
+    return new HeadwaterError(code, `${this.peer}: ${reason}`, { cause: error });
   }
 
   #lost(error?: Error): void {

@@ -13,7 +13,18 @@ export interface TlsOptions {
   readonly rejectUnauthorized?: boolean | undefined;
 }
 
-/** TLS 1.2 or later over a connected socket. CONNECTION_LOST with the reason when the handshake fails. */
+/** Alerts by which a server refuses our certificate, or that we show none. */
+const REFUSED = /^ERR_SSL_\w*ALERT_(\w*CERTIFICATE\w*|UNKNOWN_CA|ACCESS_DENIED)$/;
+
+/** Whether TLS ended because one side does not take the other's certificate. */
+export function isCertificateRefused(error: unknown): boolean {
+  return error instanceof Error && REFUSED.test((error as NodeJS.ErrnoException).code ?? '');
+}
+
+/**
+ * TLS 1.2 or later over a connected socket. AUTHENTICATION_FAILED when a certificate is not accepted, CONNECTION_LOST when
+ * the handshake fails otherwise, with the reason.
+ */
 export async function secure(plain: Socket, host: string, options: TlsOptions): Promise<Socket> {
   const { connect } = await import('node:tls');
   return new Promise((resolve, reject) => {
@@ -31,7 +42,9 @@ export async function secure(plain: Socket, host: string, options: TlsOptions): 
       rejectUnauthorized,
     });
     const failed = (error: Error): void => {
-      reject(new HeadwaterError('CONNECTION_LOST', `TLS with ${host}: ${error.message}`, { cause: error }));
+      const refused = socket.authorizationError != null || isCertificateRefused(error);
+      const code = refused ? 'AUTHENTICATION_FAILED' : 'CONNECTION_LOST';
+      reject(new HeadwaterError(code, `TLS with ${host}: ${error.message}`, { cause: error }));
     };
     socket.once('error', failed);
     socket.once('secureConnect', () => {

@@ -1,4 +1,6 @@
 /** What a link does about an error code in a Produce response. The records stay in the log whatever it is. */
+import { UpstreamError } from '../client/error.ts';
+import type { HeadwaterError } from '../errors.ts';
 import { isRetriableKafkaError } from '../wire/kafka/errors.ts';
 
 export type ErrorClass =
@@ -39,4 +41,10 @@ export function classifyError(code: number): ErrorClass {
   if (TOO_LARGE.has(code)) return 'too-large';
   // -1 is an upstream's bug or its disk: it may pass.
   return code === -1 || isRetriableKafkaError(code) ? 'retry' : 'blocked';
+}
+
+/** Whether an attempt failed for a reason that only a person ends: a login or certificate that is refused, or `blocked`. */
+export function needsPerson(error: HeadwaterError): boolean {
+  if (error instanceof UpstreamError) return classifyError(error.kafka) === 'blocked';
+  return error.code === 'AUTHENTICATION_FAILED';
 }

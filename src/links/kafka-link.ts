@@ -11,6 +11,7 @@ import type { MetaStore } from '../store/meta.ts';
 import type { BatchCompressor } from '../wire/batch/record-encoder.ts';
 import { ByteBudget } from './byte-budget.ts';
 import { CursorStore } from './cursor.ts';
+import { needsPerson } from './error-class.ts';
 import type { LinkContext, LostRange } from './link-context.ts';
 import { LinkTopics } from './link-topics.ts';
 import { PartitionLink } from './partition-link.ts';
@@ -323,7 +324,10 @@ export class KafkaLink implements LinkContext {
       if (state === 'idle' || state === 'connecting' || state === 'locating') connecting = true;
       if (!live) draining = true;
     }
-    if (connecting) return this.#upstream.lastError === null ? 'connecting' : 'backing-off';
+    if (connecting) {
+      const { lastError } = this.#upstream;
+      return lastError === null ? 'connecting' : needsPerson(lastError) ? 'blocked' : 'backing-off';
+    }
     return draining ? 'draining' : 'live';
   }
 

@@ -7,7 +7,7 @@ import type { Logger } from '../logger.ts';
 import type { Metrics } from '../metrics.ts';
 import type { MetaStore } from '../store/meta.ts';
 import { loadCodec } from '../wire/batch/compression.ts';
-import { accessOf, clusterOptionsOf } from './access.ts';
+import { LinkAccess } from './access.ts';
 import { CursorStore } from './cursor.ts';
 import { FillRate } from './fill-rate.ts';
 import { KafkaLink, type KafkaLinkDependencies, type KafkaLinkOptions } from './kafka-link.ts';
@@ -45,6 +45,7 @@ export interface LinksDependencies {
 }
 
 interface Running {
+  readonly access: LinkAccess;
   readonly link: KafkaLink | TransactionalLink | MqttLink;
   settings: LinkSettings;
   window: WindowMatcher;
@@ -81,6 +82,7 @@ export class Links {
       index++;
       // It has a follower instead (src/standby).
       if (settings.type === 'standby') continue;
+      const access = await LinkAccess.open(name, settings, this.#dependencies);
       const budget = new LinkBudget(this.#dependencies.meta, name, env.clock);
       await budget.load();
       const dependencies = {
@@ -92,16 +94,17 @@ export class Links {
         settings.type === 'kafka'
           ? await this.#kafkaLink(
               settings,
-              await this.#optionsOf(name, settings, REPLICA_ID_BASE + index),
+              await this.#optionsOf(name, settings, access, REPLICA_ID_BASE + index),
               dependencies,
             )
-          : await this.#mqttLink(name, settings, dependencies);
+          : await this.#mqttLink(name, settings, access, dependencies);
       const running: Running = {
+        access,
         link,
         settings,
         window: await windowMatcher(settings.windows),
         budget,
-        pull: await this.#pullOf(name, settings, () => running.open),
+        pull: await this.#pullOf(name, settings, access, () => running.open),
         paused: settings.paused,
         open: true,
       };
@@ -139,7 +142,12 @@ export class Links {
     return new TransactionalLink(options, dependencies);
   }
 
-  async #pullOf(name: string, settings: LinkSettings, maySend: () => boolean): Promise<Pull | null> {
+  async #pullOf(
+    name: string,
+    settings: LinkSettings,
+    access: LinkAccess,
+    maySend: () => boolean,
+  ): Promise<Pull | null> {
     if (settings.type !== 'kafka' || settings.pull.length === 0) return null;
     const { Pull } = await import('./pull.ts');
     const { env, logger, log, meta, broker } = this.#dependencies;
@@ -147,7 +155,7 @@ export class Links {
       {
         link: name,
         broker,
-        cluster: await clusterOptionsOf(name, settings, this.#dependencies),
+        cluster: access.cluster(),
         topics: settings.pull,
         backoffBaseMs: settings['retry.backoff.ms'],
         backoffMaxMs: settings['retry.backoff.max.ms'],
@@ -156,13 +164,18 @@ export class Links {
     );
   }
 
-  async #optionsOf(name: string, settings: LinkSettings, replicaId: number): Promise<KafkaLinkOptions> {
+  async #optionsOf(
+    name: string,
+    settings: LinkSettings,
+    access: LinkAccess,
+    replicaId: number,
+  ): Promise<KafkaLinkOptions> {
     const { broker } = this.#dependencies;
     const compression = settings['compression.type'];
     return {
       name,
       broker,
-      cluster: await clusterOptionsOf(name, settings, this.#dependencies),
+      cluster: access.cluster(),
       // What comes down does not go up again through the same link; one that only pulls sends nothing.
       topics: [...(settings.topics.length === 0 ? ['!*'] : settings.topics), ...notPulled(settings.pull)],
       rename: settings.rename,
@@ -184,24 +197,26 @@ export class Links {
   }
 
   /** The package `mqtt` and all that belongs to it is loaded only for a broker that has such a link. */
-  async #mqttLink(name: string, settings: LinkSettings, dependencies: MqttLinkDependencies): Promise<MqttLink> {
+  async #mqttLink(
+    name: string,
+    settings: LinkSettings,
+    access: LinkAccess,
+    dependencies: MqttLinkDependencies,
+  ): Promise<MqttLink> {
     const { url } = settings;
     if (url === null) throw new HeadwaterError('INVALID_CONFIG', `links.${name}.url: is needed for type mqtt`);
     const { MqttLink } = await import('./mqtt-link.ts');
-    const { tls, password, clientId } = await accessOf(name, settings, this.#dependencies);
     return new MqttLink(
       {
         name,
         broker: this.#dependencies.broker,
-        target: {
+        target: () => ({
           url,
-          clientId,
-          username: settings.username,
-          password: settings.username === null ? null : password,
-          tls,
+          clientId: access.clientId,
+          ...access.mqtt(),
           connectTimeoutMs: Math.min(settings['request.timeout.ms'], 10_000),
           version: 5,
-        },
+        }),
         topics: settings.topics,
         // The default of Kafka links names topics; devices' messages keep the MQTT topic they came with.
         rename: settings.rename === '{broker}.{topic}' ? '{key}' : settings.rename,
@@ -226,6 +241,18 @@ export class Links {
     running.paused = paused;
     this.#applyPolicy(running);
     return this.#statusOf(running);
+  }
+
+  /** Reads the credentials' files again; they count when what it resolves with is called. INVALID_CONFIG when one cannot be read. */
+  async prepare(sections: ReadonlyMap<string, LinkSettings>): Promise<() => void> {
+    const ready: (() => void)[] = [];
+    for (const [name, { access }] of this.#running) {
+      const settings = sections.get(name);
+      if (settings !== undefined) ready.push(await access.prepare(settings));
+    }
+    return () => {
+      for (const use of ready) use();
+    };
   }
 
   /** Takes what may change at run time from a reloaded configuration. */

@@ -28,7 +28,8 @@ const CATCH_ALL = 'mqtt';
 export interface MqttLinkOptions {
   readonly name: string;
   readonly broker: string;
-  readonly target: MqttTarget;
+  /** Asked before each connection. */
+  readonly target: () => MqttTarget;
   readonly topics: readonly string[];
   /** Of the MQTT topic upstream: `{broker}`, `{topic}`, `{key}`, `{partition}`. */
   readonly rename: string;
@@ -77,6 +78,7 @@ export class MqttLink {
   readonly #slotWaiters: (() => void)[] = [];
   readonly #openWaiters: (() => void)[] = [];
   #client: MqttClient | null = null;
+  #version: MqttTarget['version'] = 5;
   #inFlight = 0;
   #policy: LinkPolicy = { bytesPerSecond: 0, liveShare: 0.5, open: true };
   #stopped = true;
@@ -142,7 +144,9 @@ export class MqttLink {
 
   /** One connection, until it ends. */
   async #session(): Promise<void> {
-    const { target, pull } = this.options;
+    const { pull } = this.options;
+    const target = this.options.target();
+    this.#version = target.version;
     const client = await connectMqtt(this.env, target);
     if (this.#stopped) {
       client.end(true);
@@ -205,9 +209,7 @@ export class MqttLink {
       return;
     }
     const options =
-      this.options.target.version === 5
-        ? { qos: 1 as const, properties: { userProperties: properties } }
-        : { qos: 1 as const };
+      this.#version === 5 ? { qos: 1 as const, properties: { userProperties: properties } } : { qos: 1 as const };
     client.publish(topic, value, options, (error) => {
       if (this.#client === client) {
         this.#inFlight--;

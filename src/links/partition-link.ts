@@ -13,7 +13,6 @@
  *   next attempt is the other one: merged and alone take turns, and only when both were refused may another producer begin.
  */
 import type { Connection } from '../client/connection.ts';
-import { UpstreamError } from '../client/error.ts';
 import { asHeadwaterError, type HeadwaterError } from '../errors.ts';
 import type { Partition } from '../log/types.ts';
 import { addToSequence } from '../wire/batch/record-batch.ts';
@@ -21,7 +20,7 @@ import { kafkaErrorName } from '../wire/kafka/errors.ts';
 import { backlogBytes, backlogRecords, isLive } from './backlog.ts';
 import { backoffMs } from './backoff.ts';
 import type { Cursor } from './cursor.ts';
-import { classifyError } from './error-class.ts';
+import { classifyError, needsPerson } from './error-class.ts';
 import { edgeLogOf, type Forwarding } from './forwarding.ts';
 import type { LinkContext } from './link-context.ts';
 import { OldestRecord } from './oldest-record.ts';
@@ -157,9 +156,9 @@ export class PartitionLink implements SendingPartition, Reading {
         await this.#sendUntilFailure(leader.connection);
       } catch (error) {
         if (this.#stopped) return;
-        this.#note(asHeadwaterError(error));
-        const blocked = error instanceof UpstreamError && classifyError(error.kafka) === 'blocked';
-        this.#move(blocked ? 'blocked' : 'backing-off');
+        const failure = asHeadwaterError(error);
+        this.#note(failure);
+        this.#move(needsPerson(failure) ? 'blocked' : 'backing-off');
       }
       if (this.#stopped) return;
       if (this.#state === 'backing-off' || this.#state === 'blocked') await this.#pause();

@@ -11,7 +11,7 @@ import type { Partition, Topic } from '../log/types.ts';
 import type { Logger } from '../logger.ts';
 import { backoffMs } from './backoff.ts';
 import { CursorStore } from './cursor.ts';
-import { classifyError } from './error-class.ts';
+import { classifyError, needsPerson } from './error-class.ts';
 import { edgeLogOf } from './forwarding.ts';
 import type { KafkaLinkDependencies, KafkaLinkOptions, LinkCounters, LinkPolicy, LinkState } from './kafka-link.ts';
 import { Lanes } from './lanes.ts';
@@ -189,11 +189,11 @@ export class TransactionalLink implements TransactionalHost {
     const code = error instanceof UpstreamError ? error.kafka : null;
     if (code !== null) this.counters.refused((error as UpstreamError).kafkaName);
     this.#lastError = error.message;
-    let blocked = false;
+    let blocked = needsPerson(error);
     if (code !== null && FENCED.has(code)) {
       this.#lastError = `another process sends as ${this.id}: ${error.message}`;
       blocked = true;
-    } else if (code !== null && classifyError(code) === 'blocked') blocked = true;
+    }
     if (error instanceof PartitionRefused) {
       this.#upstream.invalidate(error.topic);
       // Only its own partition waits, when there is one to blame.

@@ -17,13 +17,13 @@ describe('a reload', () => {
       { path: 'topics.a.retention.ms', from: '1d', to: '2d' },
       { path: 'topics.b', from: '(none)', to: 'declared' },
       { path: 'links.up.max.bytes.per.second', from: '0', to: '1024' },
+      { path: 'links.up.password', from: '(none)', to: '(secret)' },
     ]);
     expect(restart).toEqual([
       { path: 'num.partitions', from: '1', to: '3' },
       { path: 'flush.ms', from: '0', to: '10' },
       { path: 'listeners.kafka', from: '127.0.0.1:9092', to: '127.0.0.1:9093' },
       { path: 'links.up.acks', from: 'all', to: '1' },
-      { path: 'links.up.password', from: '(none)', to: '(secret)' },
     ]);
   });
 

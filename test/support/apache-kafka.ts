@@ -100,6 +100,13 @@ export function startJavaSource(file: string, args: readonly string[], version: 
   return new Child('java', ['-Xmx256m', ...SMALL, '-cp', classPath(version), file, ...args]);
 }
 
+export interface MoreOfKafka {
+  /** `NAME://HOST:PORT`; their protocols come with the settings. */
+  readonly listeners?: readonly string[];
+  /** Users from the first start on, as `--add-scram` of kafka-storage takes them. */
+  readonly scram?: readonly string[];
+}
+
 /** A real Kafka broker of one node. Its data and ports stay the same over kill and start. */
 export class ApacheKafka {
   readonly version: KafkaVersion;
@@ -113,11 +120,15 @@ export class ApacheKafka {
     ports: readonly [number, number],
     settings: Record<string, string>,
     advertisedPort: number,
+    listeners: readonly string[],
   ) {
     this.version = version;
     this.#dir = tempDir(`kafka-${version}`);
     [this.port, this.#controllerPort] = ports;
-    writeFileSync(join(this.#dir, 'server.properties'), this.#properties(settings, advertisedPort || this.port));
+    writeFileSync(
+      join(this.#dir, 'server.properties'),
+      this.#properties(settings, advertisedPort || this.port, listeners),
+    );
     atEnd(async () => {
       if (this.#child?.running) await this.kill();
     });
@@ -131,11 +142,13 @@ export class ApacheKafka {
     version: KafkaVersion = '4.3.1',
     settings: Record<string, string> = {},
     advertisedPort = 0,
+    { listeners = [], scram = [] }: MoreOfKafka = {},
   ): Promise<ApacheKafka> {
-    const kafka = new ApacheKafka(version, [await freePort(), await freePort()], settings, advertisedPort);
+    const kafka = new ApacheKafka(version, [await freePort(), await freePort()], settings, advertisedPort, listeners);
     const storage = ['-Xmx128m', ...SMALL, '-cp', classPath(version), 'kafka.tools.StorageTool'];
     const id = (await mustRun('java', [...storage, 'random-uuid'])).trim();
-    await mustRun('java', [...storage, 'format', '-t', id, '-c', join(kafka.#dir, 'server.properties')]);
+    const users = scram.flatMap((user) => ['--add-scram', user]);
+    await mustRun('java', [...storage, 'format', '-t', id, '-c', join(kafka.#dir, 'server.properties'), ...users]);
     await kafka.start();
     return kafka;
   }
@@ -166,14 +179,14 @@ export class ApacheKafka {
     await this.#child?.stop('SIGTERM');
   }
 
-  #properties(settings: Record<string, string>, advertisedPort: number): string {
+  #properties(settings: Record<string, string>, advertisedPort: number, more: readonly string[]): string {
     const controller = `CONTROLLER://127.0.0.1:${this.#controllerPort}`;
-    const advertised = `PLAINTEXT://127.0.0.1:${advertisedPort}`;
+    const advertised = [`PLAINTEXT://127.0.0.1:${advertisedPort}`, ...more].join();
     const rows: Record<string, string> = {
       'process.roles': 'broker,controller',
       'node.id': '1',
       'controller.quorum.voters': `1@127.0.0.1:${this.#controllerPort}`,
-      listeners: `PLAINTEXT://127.0.0.1:${this.port},${controller}`,
+      listeners: [`PLAINTEXT://127.0.0.1:${this.port}`, ...more, controller].join(),
       'advertised.listeners': this.version === '3.9.2' ? advertised : `${advertised},${controller}`,
       'controller.listener.names': 'CONTROLLER',
       'inter.broker.listener.name': 'PLAINTEXT',
@@ -207,7 +220,7 @@ export class ApacheKafka {
 }
 
 /** A port that nothing listened on a moment ago: Kafka cannot tell which one it got when asked for any. */
-async function freePort(): Promise<number> {
+export async function freePort(): Promise<number> {
   return eventually('a free port', 5_000, async () => {
     const server = createServer();
     await new Promise<void>((resolve) => {
