@@ -6,7 +6,7 @@ import { HEADWATER, TestBroker } from '../support/broker.ts';
 import { mustRun } from '../support/process.ts';
 import { readTopic } from '../support/readback.ts';
 import { TcpProxy } from '../support/tcp-proxy.ts';
-import { eventually } from '../support/wait.ts';
+import { eventually, pause } from '../support/wait.ts';
 
 interface Status {
   readonly role: string;
@@ -107,6 +107,16 @@ describe('a pair of brokers', () => {
       await mustRun(HEADWATER, ['topics', 'describe', 't', '--bootstrap', second.bootstrap, '--json']),
     );
     expect(JSON.stringify(described)).toContain('"leader":1');
+
+    // The group has committed, and the follower, which copies that twice a second, has had the time to see it.
+    const watcher = clientOf(first).admin();
+    await watcher.connect();
+    await eventually('a commit of the group', 30_000, async () => {
+      const [topic] = await watcher.fetchOffsets({ groupId: 'g', topics: ['t'] });
+      return topic?.partitions.every(({ offset }) => Number(offset) > 0) || undefined;
+    });
+    await watcher.disconnect();
+    await pause(3_000);
 
     await first.kill();
     const committed = seen.length;
