@@ -19,6 +19,8 @@ afterAll(async () => {
       errors.push(error);
     }
   }
+  // What has no task of its own ends here: a worker that is killed itself has no 'exit'.
+  for (const pid of pids) killQuietly(pid);
   if (errors.length > 0) throw new AggregateError(errors, 'cleaning up after the tests failed');
 });
 
