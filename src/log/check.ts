@@ -44,7 +44,6 @@ class Check {
   readonly #rows = new Map<number, PartitionRow>();
   readonly #snapshots = new Map<number, ProducerSnapshot>();
   readonly #summaries = new Map<number, RunTable>();
-  readonly #indexes = new Map<number, RunTable>();
   readonly #segments = new Map<number, Segments>();
   readonly #stamps = new Map<number, EndStamp>();
   topics = 0;
@@ -112,7 +111,7 @@ class Check {
         case META_PREFIX.slice: {
           const table = RunTable.parse(value);
           if (table === null) this.#problem(where, 'not a run table');
-          else (parts[0] === 0 ? this.#summaries : this.#indexes).set(parts[1] as number, table);
+          else if (parts[0] === 0) this.#summaries.set(parts[1] as number, table);
         }
       }
     } catch (error) {
@@ -181,10 +180,6 @@ class Check {
     const summary = summaryOf(tables);
     const stored = this.#summaries.get(slice.id);
     if (stored !== undefined) this.#compare(slice.name, 'summary', summaryOf([stored]), summary);
-    const index = this.#indexes.get(slice.id);
-    // Like the index itself in the order of offsets: batches may have been moved into the slice in another.
-    const ordered = summaryOf([RunTable.of(tables.flatMap((table) => [...table.runs()]))]);
-    if (index !== undefined) this.#compare(slice.name, 'index', summaryOf([index]), ordered);
     for (const run of summary.runs()) {
       this.bytes += run.bytes;
       const segments = this.#segments.get(run.partitionId) ?? new Segments();
@@ -214,13 +209,13 @@ class Check {
       const segments = this.#segments.get(id) ?? new Segments();
       const start = row?.start ?? 0;
       segments.trim(start);
-      const last = segments.list[segments.list.length - 1];
+      const { last } = segments;
       const end = Math.max(start, row?.end ?? 0, last === undefined ? 0 : last.lastOffset + 1);
       const stamp = this.#stamps.get(id);
       if (stamp !== undefined && stamp.end > end && stamp.cutBefore >= cutBeforeOf(cutsOf(row))) {
         this.#problem(name, `offsets up to ${stamp.end - 1} were given, the log ends at ${end}`);
       }
-      for (const { firstOffset, lastOffset } of missingRanges(start, end, segments.list)) {
+      for (const { firstOffset, lastOffset } of missingRanges(start, end, segments)) {
         this.#problem(name, `offsets ${firstOffset} to ${lastOffset} are missing`);
       }
       this.#epochs(name, row, end);

@@ -165,7 +165,7 @@ export class Compactor {
       if (!config['cleanup.policy'].includes('compact')) continue;
       const progress = await this.#progressOf(partition);
       const found = cleanable(
-        partition.segments.list.map((segment) => ({
+        [...partition.segments].map((segment) => ({
           lastOffset: segment.lastOffset,
           bytes: segment.bytes,
           maxTimestamp: writtenAt(segment.maxTimestamp) ?? Number.POSITIVE_INFINITY,
@@ -277,7 +277,7 @@ export class Compactor {
     const { partition } = job;
     job.position = Math.max(job.position, partition.logStartOffset);
     const { segments } = partition;
-    const segment = segments.list[segments.find(job.position)];
+    const segment = segments.at(segments.find(job.position));
     if (segment === undefined || segment.baseOffset >= job.end || job.position >= job.end) {
       await this.#finish(job);
       return 0;

@@ -46,7 +46,7 @@ export interface LogParts {
   readonly topics: Map<string, LogTopic>;
   readonly topicDefaults: ReadonlyMap<string, string>;
   readonly producerIds: ProducerIds;
-  readonly recovered: Recovered;
+  readonly troubled: Recovered['troubled'];
   readonly reader: LogReader;
   /** The chunk up to which the last start found producer snapshots. */
   readonly snapshotsThrough: number;
@@ -107,9 +107,9 @@ export class HeadwaterLog implements Log {
     return this.#parts.slices;
   }
 
-  /** What the last start found. */
-  get recovered(): Recovered {
-    return this.#parts.recovered;
+  /** What the last start found damaged. */
+  get troubled(): Recovered['troubled'] {
+    return this.#parts.troubled;
   }
 
   #registerMetrics(metrics: Metrics): void {

@@ -19,16 +19,16 @@ import type { LogOptions } from './log-options.ts';
 import { KnownLosses } from './losses.ts';
 import { LogPartition } from './partition.ts';
 import type { PartitionHost } from './partition-host.ts';
-import { cutsOf, PartitionStore } from './partition-store.ts';
+import { cutsOf, type PartitionRow, PartitionStore } from './partition-store.ts';
 import { placePartition } from './placement.ts';
 import { ProducerIds } from './producer-ids.ts';
 import { ReadAhead } from './read-ahead.ts';
 import { LogReader } from './reader.ts';
-import { Recovery } from './recovery.ts';
+import { type FoundSlice, Recovery } from './recovery.ts';
 import { Segments } from './segments.ts';
 import { Slices } from './slice.ts';
 import { sliceBytes } from './slice-size.ts';
-import { SliceWriter, sliceIndexKey } from './slice-writer.ts';
+import { SliceWriter } from './slice-writer.ts';
 import { TailCache } from './tail-cache.ts';
 import { TimeCorrections } from './time-corrections.ts';
 import { LogTopic } from './topic.ts';
@@ -49,6 +49,7 @@ const META_OPTIONS: DatabaseOptions = { writeBufferBytes: MiB, cacheBytes: 256 *
 /** Besides those in use: about ten files and 40 KB of block indexes each. */
 const OPEN_SEALED_SLICES_MAX = 16;
 const INDEX_MAX_BYTES = 2 * MiB;
+const READ_THROUGH_STEP_BYTES = 64 * 1024;
 const DAMAGE_SKIP_PRODUCER_IDS = 1_000_000;
 
 interface OpenedMeta {
@@ -89,13 +90,38 @@ async function openMeta(store: Store, logger: Logger): Promise<OpenedMeta> {
 async function readThrough(database: Database): Promise<void> {
   const scanner = database.scan({ gte: Buffer.alloc(1) });
   try {
-    while ((await scanner.next(1_000, MiB)).length > 0);
+    while ((await scanner.next(1_000, READ_THROUGH_STEP_BYTES)).length > 0);
   } catch (error) {
     await scanner.close();
     await database.close();
     throw error;
   }
   await scanner.close();
+}
+
+/** The segments of each partition id that has any, cut where its row says so. */
+function foundSegments(
+  slices: readonly FoundSlice[],
+  rows: ReadonlyMap<number, PartitionRow>,
+): ReadonlyMap<number, Segments> {
+  const counts = new Map<number, number>();
+  for (const { summary } of slices) {
+    for (let i = 0; i < summary.length; i++) {
+      const id = summary.partitionId(i);
+      counts.set(id, (counts.get(id) ?? 0) + 1);
+    }
+  }
+  const found = new Map<number, Segments>();
+  for (const [id, count] of counts) found.set(id, new Segments(count));
+  for (const { slice, summary } of slices) {
+    for (let i = 0; i < summary.length; i++) {
+      const whole = summary.run(i);
+      const cuts = rows.get(whole.partitionId)?.cuts;
+      const run = cuts === undefined ? whole : cutRun(cutsOf(rows.get(whole.partitionId)), slice.id, whole);
+      if (run !== null) found.get(run.partitionId)!.place(slice, run);
+    }
+  }
+  return found;
 }
 
 export type { HeadwaterLog };
@@ -132,21 +158,13 @@ export async function openLog({ store, env, metrics, logger, options = {} }: Ope
     openSlicesMax: OPEN_SEALED_SLICES_MAX,
     indexMaxBytes: INDEX_MAX_BYTES,
     filterMaxBytes: KEY_FILTERS_MAX_BYTES,
-    loadIndex: (slice) => meta.get(sliceIndexKey(slice.id)),
   });
   const recovery = new Recovery({ slices, meta, logger, snapshotsThrough: through, snapshots: byPartition });
-  const recovered = await recovery.run();
-  const segmentsById = new Map<number, Segments>();
-  for (const { slice, runs } of recovered.slices) {
-    for (const found of runs) {
-      const run = cutRun(cutsOf(rows.get(found.partitionId)), slice.id, found);
-      catalog.reservePartitionId(found.partitionId);
-      if (run === null) continue;
-      const segments = segmentsById.get(run.partitionId) ?? new Segments();
-      segmentsById.set(run.partitionId, segments);
-      segments.place(slice, run);
-    }
-  }
+  // Not kept in this scope, which lives as long as the log does: the summaries are some KB a slice.
+  const { slices: foundSlices, ...recovered } = await recovery.run();
+  const oldestSliceId = foundSlices[0]?.slice.id ?? 0;
+  const segmentsById = foundSegments(foundSlices, rows);
+  for (const id of segmentsById.keys()) catalog.reservePartitionId(id);
 
   let storedBytes = 0;
   for (const slice of slices.all.values()) storedBytes += slice.bytes;
@@ -216,6 +234,7 @@ export async function openLog({ store, env, metrics, logger, options = {} }: Ope
         stamp: stamped.get(id),
         losses: knownLosses,
         recovered,
+        oldestSliceId,
         metaDamaged: metaDamaged() || recovered.metaBehind || catalog.lostWrites,
         closed,
       });
@@ -275,7 +294,7 @@ export async function openLog({ store, env, metrics, logger, options = {} }: Ope
       // Ids that a damaged database gave and no record shows: the gap is larger than any broker's use between two writes.
       metaDamaged() || recovered.metaBehind ? largestProducerId + DAMAGE_SKIP_PRODUCER_IDS : largestProducerId,
     ),
-    recovered,
+    troubled: recovered.troubled,
     reader,
     ladder,
     metaFailure: () => meta.failure,

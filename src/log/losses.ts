@@ -5,15 +5,21 @@ export interface OffsetRange {
   readonly lastOffset: number;
 }
 
-/** The stretches of [start, end) that no segment covers. `segments` ascend and do not overlap. */
-export function missingRanges(
-  start: number,
-  end: number,
-  segments: Iterable<{ readonly baseOffset: number; readonly lastOffset: number }>,
-): OffsetRange[] {
+/** Stretches of offsets that ascend and do not overlap. */
+export interface Spans {
+  readonly length: number;
+  baseOffset(i: number): number;
+  /** Inclusive. */
+  lastOffset(i: number): number;
+}
+
+/** The stretches of [start, end) that none of `spans` covers. */
+export function missingRanges(start: number, end: number, spans: Spans): OffsetRange[] {
   const missing: OffsetRange[] = [];
   let next = start;
-  for (const { baseOffset, lastOffset } of segments) {
+  for (let i = 0; i < spans.length; i++) {
+    const baseOffset = spans.baseOffset(i);
+    const lastOffset = spans.lastOffset(i);
     if (baseOffset >= end) break;
     if (baseOffset > next) missing.push({ firstOffset: next, lastOffset: baseOffset - 1 });
     if (lastOffset >= next) next = lastOffset + 1;
@@ -34,7 +40,11 @@ export class KnownLosses {
   /** Notes the range and returns what of it is new. */
   add(partitionId: number, { firstOffset, lastOffset }: OffsetRange): OffsetRange[] {
     const known = this.#byPartition.get(partitionId) ?? [];
-    const fresh = missingRanges(firstOffset, lastOffset + 1, known);
+    const fresh = missingRanges(firstOffset, lastOffset + 1, {
+      length: known.length,
+      baseOffset: (i) => known[i]!.baseOffset,
+      lastOffset: (i) => known[i]!.lastOffset,
+    });
     for (const range of fresh) known.push({ baseOffset: range.firstOffset, lastOffset: range.lastOffset });
     this.#byPartition.set(
       partitionId,

@@ -31,7 +31,7 @@ export class Mover {
     let moved = 0;
     for (const partition of partitions) {
       for (;;) {
-        const segment = partition.segments.list.find((candidate) => candidate.slice === slice);
+        const segment = partition.segments.in(slice);
         if (segment === undefined) break;
         if (moved >= budget) return moved;
         const bytes = await this.#step(partition, segment.baseOffset, segment.lastOffset);

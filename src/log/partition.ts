@@ -424,7 +424,7 @@ export class LogPartition implements Partition, AppendTarget {
     if (ranges.length === 0) return ranges;
     this.epochs = raiseEpoch(this.epochs, this.logEndOffset);
     this.sizeBytes = this.segments.bytes;
-    this.moveLogStart(this.segments.list[0]?.baseOffset ?? this.logEndOffset);
+    this.moveLogStart(this.segments.at(0)?.baseOffset ?? this.logEndOffset);
     return ranges;
   }
 

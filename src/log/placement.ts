@@ -21,7 +21,9 @@ export interface Known {
   readonly stamp: EndStamp | undefined;
   /** Gets what is lost now. */
   readonly losses: KnownLosses;
-  readonly recovered: Recovered;
+  readonly recovered: Pick<Recovered, 'troubled' | 'damaged' | 'producers'>;
+  /** 0: there is no slice. */
+  readonly oldestSliceId: number;
   /** Rows may be missing or old. */
   readonly metaDamaged: boolean;
   /** The last stop closed the log: rows and stamps say where it ended. */
@@ -40,12 +42,11 @@ export function placePartition(id: number, segments: Segments, known: Known): Pl
   // An older stamp than the last truncation says where another log ended.
   const stamp = known.stamp !== undefined && known.stamp.cutBefore >= cutBeforeOf(cuts) ? known.stamp : undefined;
   const before = known.losses.of(id);
-  const first = segments.list[0];
+  const first = segments.at(0);
   // A row is written before anything is let go: without one, and with the database sound, the log begins at 0.
   const startInRow = row?.start ?? (metaDamaged && first !== undefined ? first.baseOffset : 0);
   segments.trim(startInRow);
-  const list = segments.list;
-  const foundEnd = list.length === 0 ? startInRow : list[list.length - 1]!.lastOffset + 1;
+  const foundEnd = (segments.last?.lastOffset ?? startInRow - 1) + 1;
   const lostEnd = (before[before.length - 1]?.lastOffset ?? -1) + 1;
   /** Every offset below it was given. */
   const given = Math.max(foundEnd, row?.end ?? 0, stamp?.end ?? 0, lostEnd, startInRow);
@@ -53,7 +54,7 @@ export function placePartition(id: number, segments: Segments, known: Known): Pl
   const skip = tailDamaged && !closed && given > 0 ? DAMAGE_SKIP_OFFSETS : 0;
   const end = given + skip;
   const fresh = (range: OffsetRange) => known.losses.add(id, range);
-  const missing = missingRanges(startInRow, given, list).flatMap(fresh);
+  const missing = missingRanges(startInRow, given, segments).flatMap(fresh);
   const trouble = recovered.troubled.map(({ slice, reason }) => `${slice} ${reason}`).join('; ');
   const losses = missing.map((range) => ({
     ...range,
@@ -72,7 +73,7 @@ export function placePartition(id: number, segments: Segments, known: Known): Pl
   if (losses.length > 0 || damaged.length > 0) epochs = raiseEpoch(epochs, end);
   // Nothing can be read before the first segment: that is where the log begins now.
   let logStart = startInRow;
-  for (const gap of missingRanges(startInRow, end, list)) {
+  for (const gap of missingRanges(startInRow, end, segments)) {
     if (gap.firstOffset === logStart) logStart = gap.lastOffset + 1;
   }
   return {
@@ -87,7 +88,7 @@ export function placePartition(id: number, segments: Segments, known: Known): Pl
           : Math.min(Math.max(stamp.highWatermark, logStart), end),
       epochs: trimEpochs(epochs, logStart),
       // Slices that a truncation concerned go in time, and it with them.
-      cuts: cuts.filter(({ beforeSlice }) => recovered.slices.some(({ slice }) => slice.id < beforeSlice)),
+      cuts: cuts.filter(({ beforeSlice }) => known.oldestSliceId > 0 && known.oldestSliceId < beforeSlice),
       segments,
       producers: recovered.producers.get(id) ?? new ProducerState(),
     },

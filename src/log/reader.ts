@@ -100,7 +100,7 @@ export class LogReader {
     let bytes = 0;
     let next = from;
     while (next < upTo && (bytes < maxBytes || batches.length === 0)) {
-      const segment = segments.list[segments.find(next)];
+      const segment = segments.at(segments.find(next));
       if (segment === undefined || segment.baseOffset >= upTo) {
         // A hole up to the end: there is nothing to wait for in it.
         next = upTo;
@@ -112,7 +112,7 @@ export class LogReader {
         database = await this.#slices.acquire(segment.slice);
       } catch (error) {
         // Taken out of the log while we asked for it (retention, quarantine): what follows is still there.
-        if (segments.list.includes(segment)) throw error;
+        if (segments.at(segments.find(next))?.slice === segment.slice) throw error;
         continue;
       }
       try {
@@ -209,7 +209,7 @@ export class LogReader {
     timestamp: number,
     logStart: number,
   ): Promise<{ offset: number; timestamp: number } | null> {
-    for (const segment of [...segments.list]) {
+    for (const segment of [...segments]) {
       if (segment.maxTimestamp < timestamp || segment.lastOffset < logStart) continue;
       const inRun = (run: Run) => run.maxTimestamp >= timestamp;
       const found = await this.#searchSegment(partitionId, segment, logStart, inRun, (batch) =>
@@ -226,7 +226,7 @@ export class LogReader {
     segments: Segments,
     logStart: number,
   ): Promise<{ offset: number; timestamp: number } | null> {
-    const candidates = segments.list.filter((segment) => segment.lastOffset >= logStart);
+    const candidates = [...segments].filter((segment) => segment.lastOffset >= logStart);
     candidates.sort((a, b) => b.maxTimestamp - a.maxTimestamp || a.baseOffset - b.baseOffset);
     let best = null as { offset: number; timestamp: number } | null;
     for (const segment of candidates) {

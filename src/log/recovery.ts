@@ -12,13 +12,14 @@ import { baseOffsetOf, producerIdOf } from '../wire/batch/record-batch.ts';
 import { batchDamage, type DamagedRange, eachBatch, readRuns } from './chunk-scan.ts';
 import type { ProducerSnapshot } from './producer-state.ts';
 import { ProducerState } from './producer-state.ts';
-import { type Run, RunTable } from './run-table.ts';
+import { RunTable } from './run-table.ts';
 import { Slice, type Slices } from './slice.ts';
 import { sealOperations, sliceSummaryRange, summaryOf, summarySliceId, unsealOperations } from './slice-writer.ts';
 
 export interface FoundSlice {
   readonly slice: Slice;
-  readonly runs: readonly Run[];
+  /** One run for each stretch of a partition's offsets in it. */
+  readonly summary: RunTable;
 }
 
 export interface Recovered {
@@ -87,12 +88,14 @@ export class Recovery {
       const slice = new Slice(id);
       const summary = summaries.get(id) ?? null;
       if (summary !== null) {
-        found.push({ slice, runs: this.#fromSummary(slice, summary) });
+        slice.sealed = true;
+        this.#describe(slice, summary);
+        found.push({ slice, summary });
         continue;
       }
       const tables = await this.#openAndScan(slice, id === newest);
       if (tables === null) continue;
-      found.push({ slice, runs: [...summaryOf(tables).runs()] });
+      found.push({ slice, summary: summaryOf(tables) });
       if (id === newest) unsealed = slice;
       else await this.#seal(slice, tables);
     }
@@ -112,15 +115,9 @@ export class Recovery {
     };
   }
 
-  #fromSummary(slice: Slice, summary: RunTable): Run[] {
-    const runs = [...summary.runs()];
-    slice.sealed = true;
-    this.#describe(slice, runs);
-    return runs;
-  }
-
-  #describe(slice: Slice, runs: readonly Run[]): void {
-    for (const run of runs) {
+  #describe(slice: Slice, table: RunTable): void {
+    for (let i = 0; i < table.length; i++) {
+      const run = table.run(i);
       slice.bytes += run.bytes;
       if (slice.firstChunk < 0 || run.firstChunk < slice.firstChunk) slice.firstChunk = run.firstChunk;
       if (run.lastChunk > slice.lastChunk) slice.lastChunk = run.lastChunk;
@@ -150,7 +147,7 @@ export class Recovery {
         const tables = await this.#scanSlice(slice, database);
         if (repaired) this.#troubled.push({ slice: slice.name, reason: `repaired: ${reason}`, last: false });
         slice.tables = tables;
-        for (const table of tables) this.#describe(slice, [...table.runs()]);
+        for (const table of tables) this.#describe(slice, table);
         return tables;
       } catch (error) {
         reason = error instanceof Error ? error.message : String(error);

@@ -10,6 +10,12 @@ export interface Stretch {
   readonly maxTimestamp: number;
 }
 
+/** Stretches in offset order, each made when it is looked at. */
+export interface Stretches {
+  readonly length: number;
+  at(i: number): Stretch | undefined;
+}
+
 export interface RetentionLimits {
   /** retention.ms; -1: no limit. */
   readonly ms: number;
@@ -28,21 +34,21 @@ export interface RetentionLimits {
  * when what remains without it is still that much). Only from the front: a log has no holes. What has no believable
  * timestamp is as old as what came after it.
  */
-export function retainedFrom(stretches: readonly Stretch[], logStart: number, limits: RetentionLimits): number {
+export function retainedFrom(stretches: Stretches, logStart: number, limits: RetentionLimits): number {
   let total = 0;
-  for (const stretch of stretches) total += stretch.bytes;
+  if (limits.bytes >= 0) for (let i = 0; i < stretches.length; i++) total += stretches.at(i)!.bytes;
   const cutoff = limits.ms >= 0 && limits.now !== null ? limits.now - limits.ms : null;
   const writtenAt = limits.writtenAt ?? ((timestamp) => timestamp);
   let start = logStart;
   let dated = 0;
   for (let i = 0; i < stretches.length; i++) {
-    const stretch = stretches[i]!;
+    const stretch = stretches.at(i)!;
     if (stretch.lastOffset >= limits.highWatermark) break;
     let tooOld = false;
     if (cutoff !== null) {
       if (dated < i) dated = i;
-      while (dated < stretches.length && writtenAt(stretches[dated]!.maxTimestamp) === null) dated++;
-      const written = dated < stretches.length ? writtenAt(stretches[dated]!.maxTimestamp) : null;
+      while (dated < stretches.length && writtenAt(stretches.at(dated)!.maxTimestamp) === null) dated++;
+      const written = dated < stretches.length ? writtenAt(stretches.at(dated)!.maxTimestamp) : null;
       tooOld = written !== null && written < cutoff;
     }
     const tooMuch = limits.bytes >= 0 && total - stretch.bytes >= limits.bytes;

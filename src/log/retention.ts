@@ -19,7 +19,7 @@ import {
   type RetentionLimits,
   reclaimable,
   retainedFrom,
-  type Stretch,
+  type Stretches,
   sliceAgeLimit,
   worthMoving,
 } from './retention-choice.ts';
@@ -215,15 +215,19 @@ export class Retention {
   }
 
   async #startFor(partition: LogPartition, limits: RetentionLimits): Promise<NewStart> {
-    const segments = partition.segments.list;
+    const { segments } = partition;
     const coarse = retainedFrom(segments, partition.logStartOffset, limits);
     // The segment that stays first may begin with runs that can go: its chunks are looked at, nobody else's.
-    const first = segments[partition.segments.find(coarse)];
+    const kept = segments.find(coarse);
+    const first = segments.at(kept);
     if (first === undefined || !mayShrink(first, partition.sizeBytes, limits))
       return { offset: coarse, firstBytes: null };
     const runs = (await this.#parts.reader.stretches(partition.id, first)).filter((run) => run.lastOffset >= coarse);
-    const rest: Stretch[] = segments.slice(segments.indexOf(first) + 1);
-    const offset = retainedFrom([...runs, ...rest], coarse, limits);
+    const finer: Stretches = {
+      length: runs.length + segments.length - kept - 1,
+      at: (i) => runs[i] ?? segments.at(kept + 1 + i - runs.length),
+    };
+    const offset = retainedFrom(finer, coarse, limits);
     let firstBytes = 0;
     for (const run of runs) if (run.lastOffset >= offset) firstBytes += run.bytes;
     return { offset, firstBytes };
@@ -290,7 +294,7 @@ export class Retention {
 
   #candidates(): GivingWay[] {
     const priority = this.#parts.options.topicPriority ?? (() => 0);
-    const partitions = [...this.#parts.partitions()].filter((partition) => partition.segments.list.length > 0);
+    const partitions = [...this.#parts.partitions()].filter((partition) => partition.segments.length > 0);
     return partitions.map((partition) => ({
       partition,
       // A compacted topic is a table that others rely on: it gives way when nothing else can.
@@ -325,9 +329,7 @@ export class Retention {
   #liveBytes(): Map<Slice, number> {
     const live = new Map<Slice, number>();
     for (const partition of this.#parts.partitions()) {
-      for (const segment of partition.segments.list) {
-        live.set(segment.slice, (live.get(segment.slice) ?? 0) + segment.bytes);
-      }
+      partition.segments.forEachShare((slice, bytes) => live.set(slice, (live.get(slice) ?? 0) + bytes));
     }
     return live;
   }
@@ -379,7 +381,7 @@ function takeNext(
   from: (slice: Slice) => boolean,
 ): Segment | null {
   const open = candidates.filter((candidate) => {
-    const segment = candidate.partition.segments.list[candidate.next];
+    const segment = candidate.partition.segments.at(candidate.next);
     if (segment === undefined || segment.lastOffset >= candidate.partition.highWatermark) return false;
     if (!from(segment.slice)) return false;
     candidate.oldest = segment.slice.id;
@@ -388,7 +390,7 @@ function takeNext(
   });
   const chosen = open[givesWay(open)];
   if (chosen === undefined) return null;
-  const segment = chosen.partition.segments.list[chosen.next++]!;
+  const segment = chosen.partition.segments.at(chosen.next++)!;
   moved.set(chosen.partition, { offset: segment.lastOffset + 1, firstBytes: null });
   return segment;
 }

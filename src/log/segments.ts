@@ -1,48 +1,109 @@
 /**
- * The segments of one partition: its shares of slices, in offset order, without overlap. Small and always in memory; the
- * finer index by chunk belongs to the slice.
+ * The segments of one partition: its shares of slices, in offset order, without overlap. Always in memory, so they are
+ * packed: about 60 bytes for each pair of partition and slice (as objects they were 250, and a store of some GB has tens of
+ * thousands). The finer index by chunk belongs to the slice.
  */
+import type { Spans } from './losses.ts';
 import type { Run } from './run-table.ts';
 import type { Slice } from './slice.ts';
 
+/** What is known of a segment; a copy, which later changes do not reach. */
 export interface Segment {
   readonly slice: Slice;
-  baseOffset: number;
-  lastOffset: number;
-  bytes: number;
-  maxTimestamp: number;
+  readonly baseOffset: number;
+  readonly lastOffset: number;
+  readonly bytes: number;
+  /** Largest record timestamp in it, ms. */
+  readonly maxTimestamp: number;
   readonly firstChunk: number;
-  lastChunk: number;
+  readonly lastChunk: number;
 }
+
+/** Where each number of a segment stands among its `FIELDS`. */
+const BASE = 0;
+const LAST = 1;
+const BYTES = 2;
+const MAX_TIMESTAMP = 3;
+const FIRST_CHUNK = 4;
+const LAST_CHUNK = 5;
+const FIELDS = 6;
 
 /** What is left of a segment when `lessBytes` of it are elsewhere or gone. */
 function part(segment: Segment, baseOffset: number, lastOffset: number, lessBytes: number): Segment {
   return { ...segment, baseOffset, lastOffset, bytes: Math.max(0, segment.bytes - lessBytes) };
 }
 
-export class Segments {
-  #list: Segment[] = [];
+export class Segments implements Iterable<Segment>, Spans {
+  #slices: Slice[] = [];
+  #numbers: Float64Array;
 
-  get list(): readonly Segment[] {
-    return this.#list;
+  /** `expected`: how many there will be, where that is known. */
+  constructor(expected = 0) {
+    this.#numbers = new Float64Array(expected * FIELDS);
+  }
+
+  get length(): number {
+    return this.#slices.length;
   }
 
   get bytes(): number {
     let bytes = 0;
-    for (const segment of this.#list) bytes += segment.bytes;
+    for (let i = 0; i < this.length; i++) bytes += this.#numbers[i * FIELDS + BYTES]!;
     return bytes;
   }
 
-  /** Index of the first segment that ends at or behind `offset`. */
+  at(i: number): Segment | undefined {
+    const slice = this.#slices[i];
+    if (slice === undefined) return undefined;
+    const numbers = this.#numbers;
+    const first = i * FIELDS;
+    return {
+      slice,
+      baseOffset: numbers[first + BASE]!,
+      lastOffset: numbers[first + LAST]!,
+      bytes: numbers[first + BYTES]!,
+      maxTimestamp: numbers[first + MAX_TIMESTAMP]!,
+      firstChunk: numbers[first + FIRST_CHUNK]!,
+      lastChunk: numbers[first + LAST_CHUNK]!,
+    };
+  }
+
+  baseOffset(i: number): number {
+    return this.#numbers[i * FIELDS + BASE]!;
+  }
+
+  lastOffset(i: number): number {
+    return this.#numbers[i * FIELDS + LAST]!;
+  }
+
+  get last(): Segment | undefined {
+    return this.at(this.length - 1);
+  }
+
+  *[Symbol.iterator](): IterableIterator<Segment> {
+    for (let i = 0; i < this.length; i++) yield this.at(i)!;
+  }
+
+  /** Each segment's slice and bytes, without an object for each. */
+  forEachShare(visit: (slice: Slice, bytes: number) => void): void {
+    for (let i = 0; i < this.length; i++) visit(this.#slices[i]!, this.#numbers[i * FIELDS + BYTES]!);
+  }
+
+  /** Index of the first segment that ends at or behind `offset`; `length` when all end before it. */
   find(offset: number): number {
     let low = 0;
-    let high = this.#list.length;
+    let high = this.length;
     while (low < high) {
       const middle = (low + high) >>> 1;
-      if (this.#list[middle]!.lastOffset < offset) low = middle + 1;
+      if (this.lastOffset(middle) < offset) low = middle + 1;
       else high = middle;
     }
     return low;
+  }
+
+  /** The first segment in `slice`. */
+  in(slice: Slice): Segment | undefined {
+    return this.at(this.#slices.indexOf(slice));
   }
 
   /** A batch was stored at the end of the log. */
@@ -54,15 +115,17 @@ export class Segments {
     bytes: number,
     maxTimestamp: number,
   ): void {
-    const tail = this.#list[this.#list.length - 1];
-    if (tail !== undefined && tail.slice === slice) {
-      tail.lastOffset = lastOffset;
-      tail.bytes += bytes;
-      tail.lastChunk = chunkId;
-      if (maxTimestamp > tail.maxTimestamp) tail.maxTimestamp = maxTimestamp;
+    const tail = this.length - 1;
+    if (this.#slices[tail] !== slice) {
+      this.#push(slice, { baseOffset, lastOffset, bytes, maxTimestamp, firstChunk: chunkId, lastChunk: chunkId });
       return;
     }
-    this.#list.push({ slice, baseOffset, lastOffset, bytes, maxTimestamp, firstChunk: chunkId, lastChunk: chunkId });
+    const numbers = this.#numbers;
+    const first = tail * FIELDS;
+    numbers[first + LAST] = lastOffset;
+    numbers[first + BYTES]! += bytes;
+    numbers[first + LAST_CHUNK] = chunkId;
+    if (maxTimestamp > numbers[first + MAX_TIMESTAMP]!) numbers[first + MAX_TIMESTAMP] = maxTimestamp;
   }
 
   /**
@@ -70,69 +133,65 @@ export class Segments {
    * it in ascending order of slices. `replacedBytes`: what the covered batches took there, when the copies are smaller.
    */
   place(slice: Slice, run: Run, replacedBytes = run.bytes): void {
-    const placed: Segment = {
-      slice,
-      baseOffset: run.baseOffset,
-      lastOffset: run.lastOffset,
-      bytes: run.bytes,
-      maxTimestamp: run.maxTimestamp,
-      firstChunk: run.firstChunk,
-      lastChunk: run.lastChunk,
-    };
-    const tail = this.#list[this.#list.length - 1];
-    if (tail === undefined || (tail.lastOffset < placed.baseOffset && tail.slice !== slice)) {
+    const tail = this.length - 1;
+    if (tail < 0 || (this.lastOffset(tail) < run.baseOffset && this.#slices[tail] !== slice)) {
       // At a start, slice after slice.
-      this.#list.push(placed);
+      this.#push(slice, run);
       return;
     }
     const before: Segment[] = [];
     const after: Segment[] = [];
-    for (const segment of this.#list) {
-      if (segment.lastOffset < placed.baseOffset) before.push(segment);
-      else if (segment.baseOffset > placed.lastOffset) after.push(segment);
+    for (const segment of this) {
+      if (segment.lastOffset < run.baseOffset) before.push(segment);
+      else if (segment.baseOffset > run.lastOffset) after.push(segment);
       else {
         // A crash between a move and the removal of its source leaves both copies: the newer one serves.
-        if (segment.baseOffset < placed.baseOffset)
-          before.push(part(segment, segment.baseOffset, placed.baseOffset - 1, replacedBytes));
-        if (segment.lastOffset > placed.lastOffset)
-          after.push(part(segment, placed.lastOffset + 1, segment.lastOffset, replacedBytes));
+        if (segment.baseOffset < run.baseOffset)
+          before.push(part(segment, segment.baseOffset, run.baseOffset - 1, replacedBytes));
+        if (segment.lastOffset > run.lastOffset)
+          after.push(part(segment, run.lastOffset + 1, segment.lastOffset, replacedBytes));
       }
     }
     const last = before[before.length - 1];
-    if (last !== undefined && last.slice === slice && last.lastOffset + 1 === placed.baseOffset) {
-      last.lastOffset = placed.lastOffset;
-      last.bytes += placed.bytes;
-      last.lastChunk = Math.max(last.lastChunk, placed.lastChunk);
-      last.maxTimestamp = Math.max(last.maxTimestamp, placed.maxTimestamp);
-    } else before.push(placed);
-    this.#list = [...before, ...after];
+    if (last !== undefined && last.slice === slice && last.lastOffset + 1 === run.baseOffset) {
+      before[before.length - 1] = {
+        ...last,
+        lastOffset: run.lastOffset,
+        bytes: last.bytes + run.bytes,
+        lastChunk: Math.max(last.lastChunk, run.lastChunk),
+        maxTimestamp: Math.max(last.maxTimestamp, run.maxTimestamp),
+      };
+    } else before.push({ ...run, slice });
+    this.#replace([...before, ...after]);
   }
 
   /** Drops segments that end before the log start. */
   trim(logStartOffset: number): void {
-    const first = this.find(logStartOffset);
-    if (first > 0) this.#list.splice(0, first);
+    const gone = this.find(logStartOffset);
+    if (gone === 0) return;
+    this.#numbers.copyWithin(0, gone * FIELDS, this.length * FIELDS);
+    this.#slices.splice(0, gone);
   }
 
   /** The first segment begins at the log start; its runs from there on have `bytes`. */
   shrinkFirst(logStartOffset: number, bytes: number): void {
-    const first = this.#list[0];
-    if (first === undefined || first.baseOffset >= logStartOffset || first.lastOffset < logStartOffset) return;
-    first.baseOffset = logStartOffset;
-    first.bytes = bytes;
+    const numbers = this.#numbers;
+    if (this.length === 0 || numbers[BASE]! >= logStartOffset || numbers[LAST]! < logStartOffset) return;
+    numbers[BASE] = logStartOffset;
+    numbers[BYTES] = bytes;
   }
 
   /** Drops a slice's segments (quarantined or removed). Returns what went. */
   drop(slice: Slice): Segment[] {
-    const gone = this.#list.filter((segment) => segment.slice === slice);
-    if (gone.length > 0) this.#list = this.#list.filter((segment) => segment.slice !== slice);
+    const gone = [...this].filter((segment) => segment.slice === slice);
+    if (gone.length > 0) this.#replace([...this].filter((segment) => segment.slice !== slice));
     return gone;
   }
 
   /** What lies in [firstOffset, lastOffset] is not there any more. */
   forget(firstOffset: number, lastOffset: number): void {
     const kept: Segment[] = [];
-    for (const segment of this.#list) {
+    for (const segment of this) {
       if (segment.lastOffset < firstOffset || segment.baseOffset > lastOffset) {
         kept.push(segment);
         continue;
@@ -140,6 +199,28 @@ export class Segments {
       if (segment.baseOffset < firstOffset) kept.push({ ...segment, lastOffset: firstOffset - 1 });
       if (segment.lastOffset > lastOffset) kept.push({ ...segment, baseOffset: lastOffset + 1 });
     }
-    this.#list = kept;
+    this.#replace(kept);
+  }
+
+  #replace(segments: readonly Segment[]): void {
+    this.#slices = [];
+    for (const segment of segments) this.#push(segment.slice, segment);
+  }
+
+  #push(slice: Slice, segment: Omit<Segment, 'slice'>): void {
+    const first = this.length * FIELDS;
+    if (first === this.#numbers.length) {
+      const larger = new Float64Array(Math.ceil((this.length + 2) * 1.25) * FIELDS);
+      larger.set(this.#numbers);
+      this.#numbers = larger;
+    }
+    const numbers = this.#numbers;
+    numbers[first + BASE] = segment.baseOffset;
+    numbers[first + LAST] = segment.lastOffset;
+    numbers[first + BYTES] = segment.bytes;
+    numbers[first + MAX_TIMESTAMP] = segment.maxTimestamp;
+    numbers[first + FIRST_CHUNK] = segment.firstChunk;
+    numbers[first + LAST_CHUNK] = segment.lastChunk;
+    this.#slices.push(slice);
   }
 }

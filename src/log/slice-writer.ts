@@ -86,9 +86,10 @@ export function summaryOf(tables: Iterable<RunTable>): RunTable {
   return RunTable.of(merged);
 }
 
-/** The two entries of a sealed slice in the metadata database. */
+/** Entries of a sealed slice in the metadata database. */
 const SUMMARY = 0;
-const INDEX = 1;
+/** Its chunks' records once more: older directories have it, nobody reads it. */
+const OLD_INDEX = 1;
 
 export function sliceSummaryRange(): { gte: Uint8Array; lt: Uint8Array } {
   return metaRange('slice', SUMMARY);
@@ -99,23 +100,15 @@ export function summarySliceId(key: Uint8Array): number {
   return parseMetaKey(key)[1] as number;
 }
 
-export function sliceIndexKey(sliceId: number): Uint8Array {
-  return metaKey('slice', INDEX, sliceId);
-}
-
-/** Stored when a slice is sealed: its summary, read at every start, and its chunk index, read when it is opened. */
+/** Stored when a slice is sealed and read at every start; the finer index is in the records of its chunks. */
 export function sealOperations(sliceId: number, tables: readonly RunTable[]): MetaOperation[] {
-  const index = RunTable.of(tables.flatMap((table) => [...table.runs()]));
-  return [
-    { key: metaKey('slice', SUMMARY, sliceId), value: summaryOf(tables).bytes },
-    { key: sliceIndexKey(sliceId), value: index.bytes },
-  ];
+  return [{ key: metaKey('slice', SUMMARY, sliceId), value: summaryOf(tables).bytes }];
 }
 
 export function unsealOperations(sliceId: number): MetaOperation[] {
   return [
     { key: metaKey('slice', SUMMARY, sliceId), value: null },
-    { key: sliceIndexKey(sliceId), value: null },
+    { key: metaKey('slice', OLD_INDEX, sliceId), value: null },
   ];
 }
 

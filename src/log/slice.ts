@@ -19,8 +19,6 @@ export interface SliceOptions {
   readonly indexMaxBytes: number;
   /** Key filters of chunks kept in memory, bytes. */
   readonly filterMaxBytes: number;
-  /** The chunk index that was stored when the slice was sealed (a run table). */
-  readonly loadIndex: (slice: Slice) => Promise<Uint8Array | undefined>;
 }
 
 export class Slice {
@@ -183,9 +181,7 @@ export class Slices {
   /** The chunk index of a slice whose database the caller has acquired; reads the chunk records when they are not here. */
   async tables(slice: Slice, database: Database): Promise<RunTable[]> {
     if (slice.tables !== null) return slice.tables;
-    const stored = await this.options.loadIndex(slice);
-    const index = stored === undefined ? null : RunTable.parse(stored);
-    slice.tables = index === null ? await this.#chunkRecords(slice, database) : [index];
+    slice.tables = await this.#chunkRecords(slice, database);
     this.#dropIndexes(slice);
     return slice.tables;
   }
@@ -200,7 +196,6 @@ export class Slices {
     return filter;
   }
 
-  /** The slow way, for a slice whose index is not in the metadata database. */
   async #chunkRecords(slice: Slice, database: Database): Promise<RunTable[]> {
     const tables: RunTable[] = [];
     for (let chunkId = slice.firstChunk; chunkId >= 0 && chunkId <= slice.lastChunk; chunkId++) {

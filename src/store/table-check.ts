@@ -19,7 +19,7 @@ const SNAPPY = 1;
 /** Behind a user's key: sequence number and kind of the entry. */
 const INTERNAL_SUFFIX_BYTES = 8;
 const KIND_VALUE = 1;
-const READ_STEP_BYTES = 256 * 1024;
+const READ_STEP_BYTES = 64 * 1024;
 
 interface BlockHandle {
   readonly offset: number;
@@ -80,9 +80,9 @@ class TableFile {
     this.#size = size;
   }
 
-  async #read(offset: number, length: number): Promise<Buffer> {
+  async #read(offset: number, length: number, into?: Buffer): Promise<Buffer> {
     if (offset + length > this.#size) throw new Damage(`a block at ${offset} reaches beyond the file`);
-    const bytes = Buffer.allocUnsafeSlow(length);
+    const bytes = into === undefined || into.length < length ? Buffer.allocUnsafeSlow(length) : into;
     const { bytesRead } = await this.#file.read(bytes, 0, length, offset);
     if (bytesRead < length) throw new Damage(`the file ends at ${offset + bytesRead}`);
     return bytes;
@@ -125,15 +125,16 @@ class TableFile {
     return handles;
   }
 
-  /** Checks the blocks in big steps of reading. Throws Damage. */
+  /** Checks the blocks in big steps of reading, all into the same memory. Throws Damage. */
   async verify(handles: readonly BlockHandle[]): Promise<void> {
+    let bytes: Buffer | undefined;
     let first = 0;
     while (first < handles.length) {
       const from = handles[first]!.offset;
       let last = first;
       const endOf = (i: number) => handles[i]!.offset + handles[i]!.size + TRAILER_BYTES;
       while (last + 1 < handles.length && endOf(last + 1) - from <= READ_STEP_BYTES) last++;
-      const bytes = await this.#read(from, endOf(last) - from);
+      bytes = await this.#read(from, endOf(last) - from, bytes);
       for (let i = first; i <= last; i++) {
         const { offset, size } = handles[i]!;
         const at = offset - from;

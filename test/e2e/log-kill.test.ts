@@ -57,7 +57,7 @@ describe('the log on a real disk under kill -9', () => {
         }
         const store = await openLevelStore(directory);
         const log = await openOn(store);
-        expect(log.recovered.troubled).toEqual([]);
+        expect(log.troubled).toEqual([]);
         const found = new Map<string, number>();
         for (const partition of log.topic('t')!.partitions) {
           const values = await valuesOf(partition);

@@ -129,7 +129,7 @@ function partitionOf(log: HeadwaterLog, topic = 't'): LogPartition {
 
 async function noLoss(log: HeadwaterLog): Promise<void> {
   for await (const entry of log.ledger.entries()) throw new Error(`in the ledger: ${JSON.stringify(entry)}`);
-  expect(log.recovered.troubled).toEqual([]);
+  expect(log.troubled).toEqual([]);
 }
 
 async function sound(disk: MemoryDisk): Promise<void> {

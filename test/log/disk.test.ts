@@ -264,7 +264,7 @@ describe('a log on a disk that fills up', () => {
     disk.capacityBytes = disk.usedBytes + disk.reservedBytes;
     const { log, state, second } = await open(disk, () => 'reject');
     expect(state()).toBe('full');
-    expect(log.recovered.troubled).toEqual([]);
+    expect(log.troubled).toEqual([]);
     const partition = log.topic('t')!.partitions[0]!;
     expect((await valuesOf(partition)).length).toBe(200);
     await expect(append(partition, 'no')).rejects.toMatchObject({ code: 'DISK_FULL' });

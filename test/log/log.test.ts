@@ -37,6 +37,6 @@ describe('the log', () => {
     }
     const log = await openOnDisk(disk);
     expect(await valuesOf(log.topic('t')!.partitions[0]!)).toEqual(values);
-    expect(log.recovered.troubled).toEqual([]);
+    expect(log.troubled).toEqual([]);
   });
 });

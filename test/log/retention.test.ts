@@ -83,7 +83,7 @@ describe('retention', () => {
     const again = await openOnDisk(disk, small, clock);
     expect(again.topic('t')!.partitions[0]!.logStartOffset).toBe(partition.logStartOffset);
     expect(await valuesOf(again.topic('t')!.partitions[0]!)).toEqual(values);
-    expect(again.recovered.troubled).toEqual([]);
+    expect(again.troubled).toEqual([]);
   });
 
   it('deletes nothing by age while the clock is not trusted', async () => {
@@ -219,7 +219,7 @@ describe('retention', () => {
       if (clean) await log.close();
       disk.crash();
       log = await openOnDisk(disk, small, clock);
-      expect(log.recovered.troubled).toEqual([]);
+      expect(log.troubled).toEqual([]);
       expect(await valuesOf(log.topic('kept')!.partitions[0]!)).toEqual(values);
     }
   });

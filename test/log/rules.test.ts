@@ -59,17 +59,19 @@ describe('leader epochs', () => {
 
 describe('missing ranges', () => {
   it('are what no segment covers', () => {
-    const segments = [
-      { baseOffset: 5, lastOffset: 9 },
-      { baseOffset: 12, lastOffset: 19 },
-    ];
+    const spans = (...ranges: [first: number, last: number][]) => ({
+      length: ranges.length,
+      baseOffset: (i: number) => ranges[i]![0],
+      lastOffset: (i: number) => ranges[i]![1],
+    });
+    const segments = spans([5, 9], [12, 19]);
     expect(missingRanges(3, 25, segments)).toEqual([
       { firstOffset: 3, lastOffset: 4 },
       { firstOffset: 10, lastOffset: 11 },
       { firstOffset: 20, lastOffset: 24 },
     ]);
     expect(missingRanges(7, 10, segments)).toEqual([]);
-    expect(missingRanges(0, 0, [])).toEqual([]);
+    expect(missingRanges(0, 0, spans())).toEqual([]);
   });
 });
 
@@ -158,7 +160,7 @@ describe('segments', () => {
     firstChunk: 1,
     lastChunk: 1,
   });
-  const shape = (segments: Segments) => segments.list.map((s) => [s.slice.id, s.baseOffset, s.lastOffset]);
+  const shape = (segments: Segments) => [...segments].map((s) => [s.slice.id, s.baseOffset, s.lastOffset]);
 
   it('prefer the newer slice where a crash left two copies', () => {
     const segments = new Segments();
@@ -181,6 +183,60 @@ describe('segments', () => {
     expect(segments.find(20)).toBe(2);
     segments.trim(12);
     expect(shape(segments)).toEqual([[2, 10, 19]]);
+  });
+
+  it('hold, whatever is done to them, what a list of the owner of each offset holds', () => {
+    const step = fc.oneof(
+      fc.record({ do: fc.constant('append'), count: fc.integer({ min: 1, max: 9 }), roll: fc.boolean() }),
+      fc.record({ do: fc.constantFrom('place', 'forget'), from: fc.nat(60), count: fc.integer({ min: 1, max: 20 }) }),
+      fc.record({ do: fc.constant('trim'), from: fc.nat(60) }),
+      fc.record({ do: fc.constant('drop'), nth: fc.nat(9) }),
+    ) as fc.Arbitrary<{ do: string; from: number; count: number; roll: boolean; nth: number }>;
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 40 }), (steps) => {
+        const segments = new Segments();
+        const slices = [new Slice(1)];
+        const owners = new Map<number, Slice>();
+        let [start, end] = [0, 0];
+        for (const { do: what, from, count, roll, nth } of steps) {
+          const last = Math.min(from + count, end) - 1;
+          if (what !== 'append' && what !== 'drop' && last < from) continue;
+          if (what === 'append') {
+            if (roll) slices.push(new Slice(slices.length + 1));
+            const slice = slices[slices.length - 1]!;
+            segments.append(slice, slice.id, end, end + count - 1, count * 10, end);
+            for (let i = 0; i < count; i++) owners.set(end++, slice);
+          } else if (what === 'place') {
+            const slice = new Slice(slices.length + 1);
+            slices.push(slice);
+            segments.place(slice, { ...run(from, last), bytes: (last - from + 1) * 10 });
+            for (let offset = from; offset <= last; offset++) owners.set(offset, slice);
+          } else if (what === 'forget') {
+            segments.forget(from, last);
+            for (let offset = from; offset <= last; offset++) owners.delete(offset);
+          } else if (what === 'trim') {
+            segments.trim(from);
+            start = Math.max(start, from);
+          } else {
+            const slice = slices[nth % slices.length]!;
+            segments.drop(slice);
+            for (const [offset, owner] of owners) if (owner === slice) owners.delete(offset);
+          }
+        }
+        let before = -1;
+        for (const { baseOffset, lastOffset } of segments) {
+          expect(baseOffset).toBeGreaterThan(before);
+          expect(lastOffset).toBeGreaterThanOrEqual(baseOffset);
+          before = lastOffset;
+        }
+        for (let offset = start; offset < end; offset++) {
+          const found = segments.at(segments.find(offset));
+          const holds = found !== undefined && found.baseOffset <= offset;
+          expect(holds ? found.slice.id : null).toBe(owners.get(offset)?.id ?? null);
+        }
+      }),
+      { numRuns: 500 },
+    );
   });
 });
 

@@ -21,7 +21,7 @@ describe('a data directory of format version 1', () => {
     const store = await openLevelStore(directory);
     expect((await checkStore(store)).problems).toEqual([]);
     const log = await openOn(store);
-    expect(log.recovered.troubled).toEqual([]);
+    expect(log.troubled).toEqual([]);
     const [first, second] = log.topic('plain')!.partitions;
     const squeezed = log.topic('squeezed')!;
     expect(squeezed.config).toMatchObject({ 'cleanup.policy': 'compact', 'compression.type': 'gzip' });
