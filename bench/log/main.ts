@@ -97,36 +97,43 @@ function counterOf(metrics: Metrics, name: string): number {
   return 0;
 }
 
-/** Appends rounds of `perRound` records over `partitions` and waits for each round, for the given time. */
-async function rounds(
-  log: HeadwaterLog,
-  partitions: number,
-  perRound: number,
-  value: (i: number) => Buffer,
-  config = {},
-) {
+interface Load {
+  readonly partitions: number;
+  /** Records that are appended together. */
+  readonly perRound: number;
+  readonly value: (i: number) => Buffer;
+  /** Rounds under way at a time: with two, records arrive while a commit is in flight. */
+  readonly lanes?: number;
+  readonly config?: Record<string, string>;
+}
+
+/** Appends rounds of records, each when the one before it in its lane is acknowledged, for the given time. */
+async function rounds(log: HeadwaterLog, { partitions, perRound, value, lanes = 1, config = {} }: Load) {
   const topic = await log.createTopic({ name: 't', partitions, config: new Map(Object.entries(config)) });
   const until = performance.now() + Number(args.seconds) * 1_000;
   let sent = 0;
   let payload = 0;
-  while (performance.now() < until) {
-    await new Promise<void>((resolve, reject) => {
-      let open = perRound;
-      for (let i = 0; i < perRound; i++) {
-        const bytes = value(sent);
-        payload += bytes.length;
-        topic.partitions[sent % partitions]!.appendRecord(
-          { key: null, value: bytes, headers: [], timestamp: -1 },
-          1,
-          (error) => {
-            if (error !== null) reject(error);
-            else if (--open === 0) resolve();
-          },
-        );
-        sent++;
-      }
-    });
+  async function lane(): Promise<void> {
+    while (performance.now() < until) {
+      await new Promise<void>((resolve, reject) => {
+        let open = perRound;
+        for (let i = 0; i < perRound; i++) {
+          const bytes = value(sent);
+          payload += bytes.length;
+          topic.partitions[sent % partitions]!.appendRecord(
+            { key: null, value: bytes, headers: [], timestamp: -1 },
+            1,
+            (error) => {
+              if (error !== null) reject(error);
+              else if (--open === 0) resolve();
+            },
+          );
+          sent++;
+        }
+      });
+    }
   }
+  await Promise.all(Array.from({ length: lanes }, lane));
   return { sent, payload };
 }
 
@@ -158,13 +165,13 @@ async function plainFile(
   }
 }
 
-async function append(title: string, partitions: number, perRound: number, value: (i: number) => Buffer, config = {}) {
+async function append(title: string, load: Load) {
   const line = await withLog({}, async (log, metrics) => {
     const before = blockBytes();
     const ioBefore = ioBytes();
     const cpu = process.cpuUsage();
     const began = performance.now();
-    const { sent, payload } = await rounds(log, partitions, perRound, value, config);
+    const { sent, payload } = await rounds(log, load);
     const seconds = (performance.now() - began) / 1_000;
     const used = process.cpuUsage(cpu);
     const commits = counterOf(metrics, 'headwater_log_commits_total');
@@ -376,21 +383,23 @@ async function retention(mb: number): Promise<void> {
 const mb = Number(args.mb);
 const parts: Record<string, () => Promise<void>> = {
   async append() {
+    const kib = random(1_000);
     for (const partitions of [1, 16, 200]) {
-      await append(`P=${partitions}, 32 x 1-KiB records a commit`, partitions, 32, random(1_000));
+      await append(`P=${partitions}, 32 x 1-KiB records a commit`, { partitions, perRound: 32, value: kib });
     }
-    await append('P=200, 200 x 1-KiB records a commit', 200, 200, random(1_000));
-    await append('P=200, 10 x 100-byte records a batch', 200, 2_000, random(100));
-    await append('P=16, 100 x 100-byte records a batch', 16, 1_600, random(100));
-    await append('P=1, one 256-byte record a commit', 1, 1, random(256));
-    await append('P=1, 100 x 256-byte records a commit', 1, 100, random(256));
-    await append('P=50, 256-byte records, 1,000 in flight', 50, 1_000, random(256));
+    await append('P=200, 32 x 1-KiB, two such in flight', { partitions: 200, perRound: 32, value: kib, lanes: 2 });
+    await append('P=200, 200 x 1-KiB records a commit', { partitions: 200, perRound: 200, value: kib });
+    await append('P=200, 10 x 100-byte records a batch', { partitions: 200, perRound: 2_000, value: random(100) });
+    await append('P=16, 100 x 100-byte records a batch', { partitions: 16, perRound: 1_600, value: random(100) });
+    await append('P=1, one 256-byte record a commit', { partitions: 1, perRound: 1, value: random(256) });
+    await append('P=1, 100 x 256-byte records a commit', { partitions: 1, perRound: 100, value: random(256) });
+    await append('P=50, 256-byte records, 1,000 in flight', { partitions: 50, perRound: 1_000, value: random(256) });
   },
   async json() {
     for (const codec of ['producer', 'gzip', 'zstd']) {
-      await append(`P=16, JSON telemetry, 512 records a commit, ${codec}`, 16, 512, telemetry, {
-        'compression.type': codec,
-      });
+      const config = { 'compression.type': codec };
+      const title = `P=16, JSON telemetry, 512 records a commit, ${codec}`;
+      await append(title, { partitions: 16, perRound: 512, value: telemetry, config });
     }
   },
   retention: () => retention(mb),

@@ -1,7 +1,8 @@
 /**
  * The group commit: while one synced write is in flight, appends of all partitions gather; when it returns, what has
  * gathered is the next one. No timer: a small load gets latency, a big one big batches. Acknowledgements are given in the
- * continuation of the write, never before.
+ * continuation of the write, never before; where more waits already, its write is issued first, so that the disk works
+ * while they are given.
  */
 import type { Clock } from '../env.ts';
 import { asHeadwaterError, HeadwaterError } from '../errors.ts';
@@ -12,8 +13,11 @@ import type { Slice } from './slice.ts';
 import type { StoredBatch } from './slice-writer.ts';
 import type { Acks, Appended, AppendOptions, LogRecord } from './types.ts';
 
+const NOT_YET = new Uint8Array(0);
+
 /** Appends of one partition that become one batch: records gathered from MQTT, or one batch of a Kafka producer. */
-export class AppendGroup {
+export class AppendGroup implements StoredBatch {
+  readonly partitionId: number;
   /** null: `batch` came as it is. */
   readonly records: LogRecord[] | null;
   readonly dones: Appended[];
@@ -21,25 +25,38 @@ export class AppendGroup {
   readonly origin: AppendOptions['origin'];
   /** What it counts in the queue; an upper bound of its stored size. */
   bytes: number;
-  batch: Uint8Array | null;
+  /** What is stored: of records it is empty until they are packed. */
+  batch: Uint8Array;
+  /** -1 until it has its offsets; it stays so when it is refused. */
   baseOffset = -1;
   lastOffset = -1;
+  maxTimestamp = -1;
+  readonly moved = false;
   /** The batch repeats one that is stored: only the answer is due. */
   duplicate = false;
 
+  // Array literals of what is there: an empty array that is pushed to takes room for 17.
   constructor(
-    records: LogRecord[] | null,
-    batch: Uint8Array | null,
+    partitionId: number,
+    what: LogRecord | Uint8Array,
+    done: Appended,
     acks: Acks,
     origin: AppendOptions['origin'],
     bytes: number,
   ) {
-    this.records = records;
-    this.batch = batch;
+    const isBatch = what instanceof Uint8Array;
+    this.partitionId = partitionId;
+    this.records = isBatch ? null : [what];
+    this.batch = isBatch ? what : NOT_YET;
+    this.dones = [done];
     this.acks = acks;
     this.origin = origin;
     this.bytes = bytes;
-    this.dones = [];
+  }
+
+  /** Whether it has offsets and bytes of its own: it was neither refused nor is it a repetition. */
+  get isStored(): boolean {
+    return this.baseOffset >= 0 && !this.duplicate;
   }
 }
 
@@ -49,16 +66,18 @@ export interface AppendTarget {
   /** Something waits in it and it is in the queue's list. */
   queued: boolean;
   /** Groups that wait, in order; the queue takes from the front. */
-  readonly pending: AppendGroup[];
+  readonly pending: readonly AppendGroup[];
   /** No further record may join a group that was taken. */
   closeOpenGroup(): void;
+  /** Takes the first `count` of those that wait. */
+  take(count: number): readonly AppendGroup[];
   /**
-   * Gives the group its offsets and its stored bytes. Returns null when there is nothing to store: the group was answered
-   * (refused), or is a duplicate whose answer is due after this commit.
+   * Gives the group its offsets and its stored bytes. Returns whether there is something to store: if not, the group was
+   * answered (refused), or is a duplicate whose answer is due after this commit.
    */
-  prepare(group: AppendGroup, now: number): StoredBatch | null;
+  prepare(group: AppendGroup, now: number): boolean;
   /** All groups taken for this commit are stored. State first: nobody is told yet. */
-  stored(groups: readonly AppendGroup[], batches: readonly StoredBatch[], slice: Slice, chunkId: number): void;
+  stored(groups: readonly AppendGroup[], slice: Slice, chunkId: number): void;
   /** Answers the groups whose acks are satisfied; keeps the others. */
   acknowledge(groups: readonly AppendGroup[]): void;
   /** Tells commit listeners, then wakes waiters. */
@@ -94,8 +113,15 @@ export interface AppendQueueOptions {
 
 interface Part {
   readonly target: AppendTarget;
-  readonly groups: AppendGroup[];
+  readonly groups: readonly AppendGroup[];
+}
+
+/** What is written and synced as one. */
+interface Commit {
+  readonly parts: Part[];
   readonly batches: StoredBatch[];
+  readonly move: MoveRequest | null;
+  bytes: number;
 }
 
 export class AppendQueue {
@@ -167,11 +193,19 @@ export class AppendQueue {
   }
 
   async #run(): Promise<void> {
+    /** It is stored, its answers are due. */
+    let stored: Commit | null = null;
     try {
       while (this.#dirty.length > 0 || this.#moves.length > 0) {
-        await this.#commit();
+        const commit = this.#gather();
+        const writing = this.#write(commit);
+        // Answered while the next one is on its way to the disk.
+        if (stored !== null) this.#answer(stored);
+        stored = null;
+        if (await writing) stored = commit;
         if (this.#options.flushMs > 0 && !this.#closed) break;
       }
+      if (stored !== null) this.#answer(stored);
     } catch (error) {
       // Nothing in here rejects in normal operation: the commit's own failures are answered.
       this.#options.logger.error({ error }, 'the append queue failed');
@@ -181,72 +215,76 @@ export class AppendQueue {
     else for (const task of this.#idle.splice(0)) task();
   }
 
-  async #commit(): Promise<void> {
-    const parts: Part[] = [];
-    const batches: StoredBatch[] = [];
-    const move = this.#moves.shift() ?? null;
-    let bytes = 0;
-    if (move !== null) {
-      batches.push(...move.batches);
-      bytes = move.bytes;
-    }
-    bytes = this.#gather(parts, batches, bytes);
+  /** Writes it and takes it into the state of the log. Resolves with whether it is stored; if not, everybody has been told. */
+  async #write(commit: Commit): Promise<boolean> {
+    const { parts, batches, move } = commit;
     let failure: HeadwaterError | null = null;
     if (batches.length > 0 || move !== null) {
       const began = this.#clock.monotonic();
       try {
-        await this.#options.sink.write(batches, bytes);
+        await this.#options.sink.write(batches, commit.bytes);
         this.#options.commits.value++;
-        this.#options.storedBytes.value += bytes;
+        this.#options.storedBytes.value += commit.bytes;
       } catch (error) {
         failure = asHeadwaterError(error);
       }
       this.#lastCommitAt = this.#clock.monotonic();
       this.#options.syncSeconds.observe((this.#lastCommitAt - began) / 1_000);
+      this.failure = failure;
     }
-    if (failure !== null || batches.length > 0 || move !== null) this.failure = failure;
+    for (const { groups } of parts) for (const group of groups) this.#bytes -= group.bytes;
     if (failure !== null) {
       this.onFailure(failure);
       move?.reject(failure);
       this.#reject(parts, failure);
-    } else {
-      const { sink } = this.#options;
-      for (const part of parts) part.target.stored(part.groups, part.batches, sink.slice, sink.writtenChunk);
-      move?.resolve({ slice: sink.slice, chunkId: sink.writtenChunk });
-      for (const part of parts) part.target.acknowledge(part.groups);
-      for (const part of parts) part.target.announce(part.groups);
+      this.#callDrained();
+      return false;
     }
-    for (const part of parts) for (const group of part.groups) this.#bytes -= group.bytes;
+    const { sink } = this.#options;
+    for (const { target, groups } of parts) target.stored(groups, sink.slice, sink.writtenChunk);
+    move?.resolve({ slice: sink.slice, chunkId: sink.writtenChunk });
+    return true;
+  }
+
+  #answer({ parts }: Commit): void {
+    for (const { target, groups } of parts) target.acknowledge(groups);
+    for (const { target, groups } of parts) target.announce(groups);
     this.#callDrained();
   }
 
-  /** Takes groups from the front of every waiting partition until the commit is full. Returns its bytes. */
-  #gather(parts: Part[], batches: StoredBatch[], already: number): number {
-    let bytes = already;
+  /** Takes groups from the front of every waiting partition until the commit is full. */
+  #gather(): Commit {
+    const move = this.#moves.shift() ?? null;
+    const commit: Commit = {
+      parts: [],
+      batches: move === null ? [] : [...move.batches],
+      move,
+      bytes: move?.bytes ?? 0,
+    };
+    const { parts, batches } = commit;
     let taken = 0;
     const now = this.#clock.now();
     let cut: AppendTarget | null = null;
-    for (; cut === null && taken < this.#dirty.length && (bytes < COMMIT_MAX_BYTES || parts.length === 0); taken++) {
+    for (
+      ;
+      cut === null && taken < this.#dirty.length && (commit.bytes < COMMIT_MAX_BYTES || parts.length === 0);
+      taken++
+    ) {
       const target = this.#dirty[taken]!;
       const { pending } = target;
-      const part: Part = { target, groups: [], batches: [] };
       let count = 0;
       for (; count < pending.length; count++) {
         const group = pending[count]!;
         // The first of all is taken whatever its size and whatever is moved.
         const first = parts.length === 0 && count === 0;
-        if (!first && bytes + group.bytes > COMMIT_MAX_BYTES) break;
+        if (!first && commit.bytes + group.bytes > COMMIT_MAX_BYTES) break;
         if (count === pending.length - 1) target.closeOpenGroup();
-        const stored = target.prepare(group, now);
-        part.groups.push(group);
-        if (stored === null) continue;
-        part.batches.push(stored);
-        batches.push(stored);
-        bytes += stored.batch.byteLength;
+        if (!target.prepare(group, now)) continue;
+        batches.push(group);
+        commit.bytes += group.batch.byteLength;
       }
-      if (count > 0) parts.push(part);
-      pending.splice(0, count);
-      if (pending.length > 0) cut = target;
+      if (count > 0) parts.push({ target, groups: target.take(count) });
+      if (target.pending.length > 0) cut = target;
       else target.queued = false;
     }
     // Partitions that were not reached come first next time; one that has had a share goes behind them.
@@ -255,7 +293,7 @@ export class AppendQueue {
       this.#dirty.splice(0, taken);
       if (cut !== null) this.#dirty.push(cut);
     }
-    return bytes;
+    return commit;
   }
 
   #reject(parts: readonly Part[], error: HeadwaterError): void {

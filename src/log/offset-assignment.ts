@@ -43,7 +43,7 @@ function packed(partition: Assigning, records: readonly LogRecord[], baseOffset:
 
 function numbered(partition: Assigning, group: AppendGroup, baseOffset: number, now: number): Uint8Array | null {
   const { producers } = partition;
-  const batch = group.batch!;
+  const { batch } = group;
   if (group.origin === 'replication') {
     if (baseOffsetOf(batch) !== baseOffset) {
       const at = baseOffsetOf(batch);

@@ -30,7 +30,6 @@ import { ReplicaSet } from './replica-set.ts';
 import type { Run } from './run-table.ts';
 import type { Segments } from './segments.ts';
 import type { Slice } from './slice.ts';
-import type { StoredBatch } from './slice-writer.ts';
 import type { LogTopic } from './topic.ts';
 import type {
   AbortedTransaction,
@@ -64,7 +63,7 @@ export class LogPartition implements Partition, AppendTarget {
   readonly id: number;
   readonly segments: Segments;
   readonly producers: ProducerState;
-  readonly pending: AppendGroup[] = [];
+  pending: AppendGroup[] = [];
   queued = false;
   stampQueued = false;
   deleted = false;
@@ -161,15 +160,28 @@ export class LogPartition implements Partition, AppendTarget {
     let group = this.#open;
     const most = this.topic.compressor === null ? RECORD_GROUP_MAX_BYTES : COMPRESSED_GROUP_MAX_BYTES;
     if (group === null || group.acks !== acks || group.bytes + bytes > Math.min(limit, most)) {
-      group = new AppendGroup([], null, acks, 'client', RECORD_GROUP_OVERHEAD);
-      this.pending.push(group);
+      group = new AppendGroup(this.id, record, done, acks, 'client', RECORD_GROUP_OVERHEAD + bytes);
       this.#open = group;
-      this.#host.queue.added(this, RECORD_GROUP_OVERHEAD);
+      this.#enqueue(group);
+      return;
     }
     group.records!.push(record);
     group.dones.push(done);
     group.bytes += bytes;
     this.#host.queue.added(this, bytes);
+  }
+
+  #enqueue(group: AppendGroup): void {
+    if (this.pending.length === 0) this.pending = [group];
+    else this.pending.push(group);
+    this.#host.queue.added(this, group.bytes);
+  }
+
+  take(count: number): readonly AppendGroup[] {
+    if (count < this.pending.length) return this.pending.splice(0, count);
+    const all = this.pending;
+    this.pending = [];
+    return all;
   }
 
   appendBatch(batch: Uint8Array, options: AppendOptions, done: Appended): void {
@@ -184,44 +196,37 @@ export class LogPartition implements Partition, AppendTarget {
       done(refusal, -1);
       return;
     }
-    const group = new AppendGroup(null, batch, options.acks, options.origin, batch.byteLength);
-    group.dones.push(done);
     this.#open = null;
-    this.pending.push(group);
-    this.#host.queue.added(this, batch.byteLength);
+    this.#enqueue(new AppendGroup(this.id, batch, done, options.acks, options.origin, batch.byteLength));
   }
 
   closeOpenGroup(): void {
     this.#open = null;
   }
 
-  prepare(group: AppendGroup, now: number): StoredBatch | null {
+  prepare(group: AppendGroup, now: number): boolean {
     try {
       if (this.deleted) throw new HeadwaterError('UNKNOWN_TOPIC', `topic ${this.topic.name} was deleted`);
       const batch = assignOffsets(this, group, this.#nextOffset, now);
-      if (batch === null) return null;
+      if (batch === null) return false;
       group.batch = batch;
+      group.maxTimestamp = maxTimestampOf(batch);
       group.baseOffset = this.#nextOffset;
       group.lastOffset = group.baseOffset + lastOffsetDeltaOf(batch);
       this.#nextOffset = group.lastOffset + 1;
-      return {
-        partitionId: this.id,
-        baseOffset: group.baseOffset,
-        lastOffset: group.lastOffset,
-        maxTimestamp: maxTimestampOf(batch),
-        batch,
-        moved: false,
-        records: group.records,
-      };
+      return true;
     } catch (error) {
       this.#acknowledgements.refuse(group, asHeadwaterError(error));
-      return null;
+      return false;
     }
   }
 
-  stored(_groups: readonly AppendGroup[], batches: readonly StoredBatch[], slice: Slice, chunkId: number): void {
+  stored(groups: readonly AppendGroup[], slice: Slice, chunkId: number): void {
     this.producers.clearStaged();
-    for (const { batch, baseOffset, lastOffset, maxTimestamp } of batches) {
+    const before = this.logEndOffset;
+    for (const group of groups) {
+      if (!group.isStored) continue;
+      const { batch, baseOffset, lastOffset, maxTimestamp } = group;
       this.segments.append(slice, chunkId, baseOffset, lastOffset, batch.byteLength, maxTimestamp);
       this.#reads.stored(baseOffset, lastOffset, batch);
       this.sizeBytes += batch.byteLength;
@@ -230,7 +235,7 @@ export class LogPartition implements Partition, AppendTarget {
       if (epoch > this.leaderEpoch) this.epochs = raiseEpoch(this.epochs, baseOffset, epoch);
       this.logEndOffset = lastOffset + 1;
     }
-    if (batches.length === 0) return;
+    if (this.logEndOffset === before) return;
     this.#replicas.appended(this.logEndOffset);
     this.#host.stamps.note(this);
   }
@@ -246,11 +251,11 @@ export class LogPartition implements Partition, AppendTarget {
     const listeners = this.#host.commitListeners;
     let any = false;
     for (const group of groups) {
-      if (group.baseOffset < 0 || group.duplicate) continue;
+      if (!group.isStored) continue;
       any = true;
       if (listeners.length === 0) continue;
       const { baseOffset, lastOffset, records } = group;
-      const committed = { partition: this, baseOffset, lastOffset, batch: group.batch!, records };
+      const committed = { partition: this, baseOffset, lastOffset, batch: group.batch, records };
       for (const listener of listeners) {
         try {
           listener(committed);

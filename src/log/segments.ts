@@ -116,7 +116,8 @@ export class Segments implements Iterable<Segment>, Spans {
     maxTimestamp: number,
   ): void {
     const tail = this.length - 1;
-    if (this.#slices[tail] !== slice) {
+    // Behind offsets that were skipped or forgotten another segment begins, as a start would find it.
+    if (this.#slices[tail] !== slice || this.lastOffset(tail) + 1 !== baseOffset) {
       this.#push(slice, { baseOffset, lastOffset, bytes, maxTimestamp, firstChunk: chunkId, lastChunk: chunkId });
       return;
     }

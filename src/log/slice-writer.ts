@@ -186,7 +186,8 @@ export class SliceWriter {
     const { writeBufferBytes } = this.#slices.options;
     const roll = this.#rollAsked && this.#fill.entries > 0;
     if (roll || needsNewChunk(this.#fill, commit, writeBufferBytes)) await this.#closeChunk();
-    await this.#ready();
+    // Without a wait where none is needed: the write is issued before the caller goes on.
+    if (this.#needsSlice()) await this.#openNext();
     if (batches.length === 0) return;
     const slice = this.#slice!;
     const batch = slice.database!.batch();
@@ -251,10 +252,13 @@ export class SliceWriter {
     return RunTable.of([...appended.values(), ...moved]);
   }
 
-  /** Opens the first slice, or the next when the present one is full and its last chunk is closed. */
-  async #ready(): Promise<void> {
+  /** There is none, or the present one is full and its last chunk is closed. */
+  #needsSlice(): boolean {
+    return this.#slice === null || (this.#fill.entries === 0 && this.#isFull(this.#slice));
+  }
+
+  async #openNext(): Promise<void> {
     const slice = this.#slice;
-    if (slice !== null && (this.#fill.entries > 0 || !this.#isFull(slice))) return;
     const next = new Slice(this.#nextSliceId);
     const database = await this.#slices.store.open(next.name, this.#slices.databaseOptions());
     next.tables = [];

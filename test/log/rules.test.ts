@@ -248,8 +248,8 @@ describe('the tail cache', () => {
     expect(cache.bytes).toBe(100);
     expect(a.firstOffset).toBe(4_900);
     expect(b.firstOffset).toBe(4_910);
-    expect(a.entries[a.seek(4_925)]!.baseOffset).toBe(4_920);
-    expect(a.entries.length).toBeLessThan(300);
+    expect(a.baseOffsets[a.seek(4_925)]).toBe(4_920);
+    expect(a.length).toBeLessThan(300);
     cache.clear(a);
     expect(a.firstOffset).toBe(Number.POSITIVE_INFINITY);
     for (let i = 0; i < 20; i++) cache.add(b, 10_000 + i, 10_000 + i, Buffer.alloc(10));

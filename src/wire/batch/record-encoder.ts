@@ -117,6 +117,9 @@ function writeHeader(
   writeInt32(batch, 57, count);
 }
 
+/** Bodies' sizes of the batch that is encoded, where it has few records: no array for each. */
+const FEW_SIZES = new Int32Array(64);
+
 /** One uncompressed batch with dense offsets from `baseOffset`. `records` must not be empty. */
 export function encodeBatch(records: readonly RecordInput[], options: BatchOptions): Buffer {
   const count = records.length;
@@ -125,7 +128,7 @@ export function encodeBatch(records: readonly RecordInput[], options: BatchOptio
   const baseTimestamp = stampOf(records[0]!);
   let maxTimestamp = baseTimestamp;
   let total = BATCH_HEADER_BYTES;
-  const sizes = new Int32Array(count);
+  const sizes = count <= FEW_SIZES.length ? FEW_SIZES : new Int32Array(count);
   for (let index = 0; index < count; index++) {
     const record = records[index]!;
     const timestamp = stampOf(record);
@@ -134,8 +137,8 @@ export function encodeBatch(records: readonly RecordInput[], options: BatchOptio
     sizes[index] = size;
     total += varintSize(size) + size;
   }
-  // Its own memory, not a piece of the shared pool: stored batches live on in caches.
-  const batch = Buffer.allocUnsafeSlow(total);
+  // From Node's pool where it is small: a memory of its own costs more than to fill it. Nobody keeps it for long.
+  const batch = Buffer.allocUnsafe(total);
   writeHeader(batch, count, baseTimestamp, maxTimestamp, options);
   let at = BATCH_HEADER_BYTES;
   for (let index = 0; index < count; index++) {
