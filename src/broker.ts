@@ -145,6 +145,8 @@ export class Broker {
         numPartitions: settings['num.partitions'],
         topicDefaults: this.#config.topicDefaults,
         flushMs: settings['flush.ms'],
+        wearBytesPerDay: settings['flush.wear.bytes.per.day'],
+        wearMaxMs: settings['flush.wear.max.ms'],
         ...(settings['log.retention.total.bytes'] >= 0 && {
           retentionTotalBytes: settings['log.retention.total.bytes'],
         }),

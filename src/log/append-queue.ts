@@ -4,11 +4,12 @@
  * continuation of the write, never before; where more waits already, its write is issued first, so that the disk works
  * while they are given.
  */
-import type { Clock } from '../env.ts';
+import type { Clock, Timer } from '../env.ts';
 import { asHeadwaterError, HeadwaterError } from '../errors.ts';
 import { APPEND_QUEUE_MAX_BYTES, COMMIT_MAX_BYTES } from '../limits.ts';
 import type { Logger } from '../logger.ts';
 import type { Histogram, Series } from '../metrics.ts';
+import type { CommitPace } from './commit-pace.ts';
 import type { Slice } from './slice.ts';
 import type { StoredBatch } from './slice-writer.ts';
 import type { Acks, Appended, AppendOptions, LogRecord } from './types.ts';
@@ -104,8 +105,7 @@ export interface AppendQueueOptions {
   readonly clock: Clock;
   readonly sink: BatchSink;
   readonly logger: Logger;
-  /** Least time between two commits, ms (flush.ms); 0: as soon as the one before is durable. */
-  readonly flushMs: number;
+  readonly pace: CommitPace;
   readonly commits: Series;
   readonly storedBytes: Series;
   readonly syncSeconds: Histogram;
@@ -136,7 +136,8 @@ export class AppendQueue {
   onFailure: (error: HeadwaterError) => void = () => {};
   #running = false;
   #closed = false;
-  #lastCommitAt = Number.NEGATIVE_INFINITY;
+  /** The next commit waits for its time (commit-pace.ts). */
+  #pacing: Timer | null = null;
   #drained: (() => void)[] = [];
   #idle: (() => void)[] = [];
 
@@ -161,6 +162,7 @@ export class AppendQueue {
   /** Bytes were added to a group of the target. */
   added(target: AppendTarget, bytes: number): void {
     this.#bytes += bytes;
+    if (this.#pacing !== null && this.#bytes >= COMMIT_MAX_BYTES) this.#hurry();
     if (target.queued) return;
     target.queued = true;
     this.#dirty.push(target);
@@ -186,13 +188,25 @@ export class AppendQueue {
 
   #start(): void {
     this.#running = true;
-    const wait = this.#lastCommitAt + this.#options.flushMs - this.#clock.monotonic();
+    const wait = this.#wait();
+    if (wait > 0) this.#pacing = this.#clock.after(wait, () => void this.#run());
     // What the sockets have ready in this turn belongs into the first commit.
-    if (this.#options.flushMs > 0 && wait > 0) this.#clock.after(wait, () => void this.#run());
     else this.#clock.soon(() => void this.#run());
   }
 
+  #wait(): number {
+    return this.#closed ? 0 : this.#options.pace.waitMs(this.#clock.monotonic(), this.#bytes);
+  }
+
+  /** There is no reason to wait any more. */
+  #hurry(): void {
+    this.#pacing?.cancel();
+    this.#pacing = null;
+    this.#clock.soon(() => void this.#run());
+  }
+
   async #run(): Promise<void> {
+    this.#pacing = null;
     /** It is stored, its answers are due. */
     let stored: Commit | null = null;
     try {
@@ -203,7 +217,7 @@ export class AppendQueue {
         if (stored !== null) this.#answer(stored);
         stored = null;
         if (await writing) stored = commit;
-        if (this.#options.flushMs > 0 && !this.#closed) break;
+        if (this.#wait() > 0) break;
       }
       if (stored !== null) this.#answer(stored);
     } catch (error) {
@@ -228,8 +242,9 @@ export class AppendQueue {
       } catch (error) {
         failure = asHeadwaterError(error);
       }
-      this.#lastCommitAt = this.#clock.monotonic();
-      this.#options.syncSeconds.observe((this.#lastCommitAt - began) / 1_000);
+      const now = this.#clock.monotonic();
+      this.#options.syncSeconds.observe((now - began) / 1_000);
+      this.#options.pace.committed(now, commit.bytes);
       this.failure = failure;
     }
     for (const { groups } of parts) for (const group of groups) this.#bytes -= group.bytes;
@@ -315,6 +330,7 @@ export class AppendQueue {
   /** Commits what waits. */
   async close(): Promise<void> {
     this.refuse();
+    if (this.#pacing !== null) this.#hurry();
     if (!this.#running && this.#dirty.length === 0 && this.#moves.length === 0) return;
     await new Promise<void>((resolve) => {
       this.#idle.push(resolve);

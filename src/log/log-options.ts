@@ -11,6 +11,10 @@ export interface LogOptions {
   readonly topicDefaults?: ReadonlyMap<string, string>;
   /** flush.ms: least time between two commits. Default 0: as fast as the disk. */
   readonly flushMs?: number;
+  /** flush.wear.bytes.per.day: above it commits are held back. Default 0: no budget. */
+  readonly wearBytesPerDay?: number;
+  /** flush.wear.max.ms: how long at most, from one commit to the next. */
+  readonly wearMaxMs?: number;
   /** log.retention.total.bytes: what all topics together may keep. Default: no bound. */
   readonly retentionTotalBytes?: number;
   /** LevelDB's memtable of the slice that is written, bytes. Default 2 MiB. */

@@ -10,6 +10,7 @@ import type { Database, DatabaseOptions, Store } from '../store/store.ts';
 import { AppendQueue } from './append-queue.ts';
 import { Catalog } from './catalog.ts';
 import type { DamagedRange } from './chunk-scan.ts';
+import { CommitPace } from './commit-pace.ts';
 import { cutRun } from './cuts.ts';
 import { DiskLadder } from './disk-ladder.ts';
 import { EndStamps } from './end-stamps.ts';
@@ -182,11 +183,21 @@ export async function openLog({ store, env, metrics, logger, options = {} }: Ope
     onChunkClosed: (chunkId) => parts.log?.chunkClosed(chunkId),
     onSealed: (slice) => parts.log?.sliceSealed(slice),
   });
+  const pace = new CommitPace({
+    leastMs: options.flushMs ?? 0,
+    bytesPerDay: options.wearBytesPerDay ?? 0,
+    mostMs: options.wearMaxMs ?? 0,
+  });
+  metrics.computedCounter(
+    'headwater_log_wear_bytes_total',
+    'What commits of records cost the device, by the model that flush.wear.bytes.per.day counts with',
+    () => pace.spentBytes,
+  );
   const queue = new AppendQueue({
     clock: env.clock,
     sink: writer,
     logger,
-    flushMs: options.flushMs ?? 0,
+    pace,
     commits: metrics.counter('headwater_log_commits_total', 'Synced writes of record data'),
     storedBytes: metrics.counter('headwater_log_stored_bytes_total', 'Bytes of record batches stored'),
     syncSeconds: metrics.histogram(
