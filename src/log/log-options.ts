@@ -19,7 +19,7 @@ export interface LogOptions {
   readonly retentionTotalBytes?: number;
   /** LevelDB's memtable of the slice that is written, bytes. Default 2 MiB. */
   readonly writeBufferBytes?: number;
-  /** Size of a slice, bytes. Default: `sliceBytes` (slice-size.ts) of retentionTotalBytes. */
+  /** Size of a slice, bytes. Default: `sliceBytes` (slice-size.ts) of retentionTotalBytes and of what is stored. */
   readonly sliceBytes?: number;
   /** Whether the wall clock may be believed now; retention by age waits until it is. Default: always. */
   readonly timeTrusted?: () => boolean;

@@ -167,8 +167,7 @@ export async function openLog({ store, env, metrics, logger, options = {} }: Ope
   const segmentsById = foundSegments(foundSlices, rows);
   for (const id of segmentsById.keys()) catalog.reservePartitionId(id);
 
-  let storedBytes = 0;
-  for (const slice of slices.all.values()) storedBytes += slice.bytes;
+  const freeOrStored = freeAtStart + slices.storedBytes;
   const commitListeners: CommitListener[] = [];
   const damageListener: { report: (range: DamagedRange) => void } = { report: () => {} };
   const parts: { log: HeadwaterLog | null } = { log: null };
@@ -176,7 +175,7 @@ export async function openLog({ store, env, metrics, logger, options = {} }: Ope
     slices,
     meta,
     logger,
-    sliceBytes: () => options.sliceBytes ?? sliceBytes(options.retentionTotalBytes ?? freeAtStart + storedBytes),
+    sliceBytes: () => options.sliceBytes ?? sliceBytes(options.retentionTotalBytes ?? freeOrStored, slices.storedBytes),
     nextSliceId: recovered.nextSliceId,
     nextChunkId: recovered.nextChunkId,
     resume: recovered.resume,

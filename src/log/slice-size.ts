@@ -1,14 +1,21 @@
 /**
  * How big a slice gets: 16 MB, or an eighth of what retention keeps, so that space comes back in small steps. LevelDB maps
- * the tables of the slice that is written into memory, and what a reader has touched counts as resident: that is what a
- * slice may cost. Sealed ones are read without LevelDB and map nothing.
+ * the tables of the slice that is written into memory, and what a reader has touched counts as resident; a start verifies
+ * them. Sealed ones are read without LevelDB and map nothing, but each costs memory for every partition in it
+ * (segments.ts): where much is stored slices are bigger, so that in time there are no more than 512.
  */
-export const SLICE_MAX_BYTES = 16 * 1024 * 1024;
-export const SLICE_MIN_BYTES = 4 * 1024 * 1024;
+const SLICE_BYTES = 16 * 1024 * 1024;
+const SLICE_MIN_BYTES = 4 * 1024 * 1024;
+const SLICE_MAX_BYTES = 64 * 1024 * 1024;
+const SLICES_WANTED = 512;
 
-/** `retainedBytes`: what retention keeps in total (log.retention.total.bytes, or the free disk); Infinity: no bound. */
-export function sliceBytes(retainedBytes: number): number {
-  return Math.max(SLICE_MIN_BYTES, Math.min(SLICE_MAX_BYTES, Math.floor(retainedBytes / 8)));
+/**
+ * `retainedBytes`: what retention keeps in total (log.retention.total.bytes, or the free disk); Infinity: no bound.
+ * `storedBytes`: what there is now.
+ */
+export function sliceBytes(retainedBytes: number, storedBytes: number): number {
+  const few = Math.min(SLICE_MAX_BYTES, Math.max(SLICE_BYTES, Math.ceil(storedBytes / SLICES_WANTED)));
+  return Math.max(SLICE_MIN_BYTES, Math.min(few, Math.floor(retainedBytes / 8)));
 }
 
 /** Share of LevelDB's write buffer that a chunk may fill, so that the memtable is forced out by us and never by LevelDB. */

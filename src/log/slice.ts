@@ -74,6 +74,13 @@ export class Slices {
     return this.#open;
   }
 
+  /** Bytes of all batches in all slices, dead ones included. */
+  get storedBytes(): number {
+    let bytes = 0;
+    for (const slice of this.all.values()) bytes += slice.bytes;
+    return bytes;
+  }
+
   /** Bytes of the chunk indexes in memory. */
   get indexBytes(): number {
     let bytes = 0;

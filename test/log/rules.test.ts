@@ -77,9 +77,23 @@ describe('missing ranges', () => {
 
 describe('slice and chunk sizes', () => {
   it('are an eighth of what is kept, 4 to 16 MiB', () => {
-    expect(sliceBytes(Number.POSITIVE_INFINITY)).toBe(16 << 20);
-    expect(sliceBytes(80 << 20)).toBe(10 << 20);
-    expect(sliceBytes(1 << 20)).toBe(4 << 20);
+    expect(sliceBytes(Number.POSITIVE_INFINITY, 0)).toBe(16 << 20);
+    expect(sliceBytes(80 << 20, 0)).toBe(10 << 20);
+    expect(sliceBytes(1 << 20, 0)).toBe(4 << 20);
+  });
+  it('grow with what is stored, so that a retention of 32 GiB is 512 slices in the end', () => {
+    const stored = (gib: number) => sliceBytes(64 * 2 ** 30, gib * 2 ** 30);
+    expect([0, 8, 16, 32, 60].map(stored)).toEqual([16, 16, 32, 64, 64].map((mib) => mib << 20));
+    expect(sliceBytes(100 << 20, 2 ** 35)).toBe((100 << 20) / 8);
+    // A retention of 30 GB, each slice as large as the rule says when it begins, the oldest going.
+    const slices: number[] = [];
+    for (let i = 0, total = 0; i < 10_000; i++) {
+      const next = sliceBytes(2 ** 40, total);
+      slices.push(next);
+      total += next;
+      while (total > 30e9) total -= slices.shift()!;
+    }
+    expect(slices.length).toBeLessThanOrEqual(513);
   });
   it('let an empty chunk take any commit and a fuller one only what fits into the memtable', () => {
     const commit = { bytes: 900_000, entries: 1 };
