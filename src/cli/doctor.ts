@@ -1,7 +1,7 @@
 /** `headwater doctor`: looks at an installation from outside and says what to do. */
-import { access, constants, stat, statfs } from 'node:fs/promises';
-import { totalmem } from 'node:os';
-import { dirname, join } from 'node:path';
+import { access, constants, readFile, readlink, stat, statfs } from 'node:fs/promises';
+import { totalmem, uptime } from 'node:os';
+import { basename, dirname, join } from 'node:path';
 import { securitySettings } from '../broker-access.ts';
 import { formatAddress } from '../config/address.ts';
 import { type Config, ConfigError, type Endpoint } from '../config/config.ts';
@@ -38,6 +38,11 @@ const FREE_FAIL_BYTES = 64 * 1024 * 1024;
 /** No clock of a host that runs this release is right before it. */
 const CLOCK_FLOOR = Date.UTC(2025, 0, 1);
 const CONNECT_TIMEOUT_MS = 2_000;
+/** A card of 32 GB that takes 1,000 writes of each cell lasts four years at this rate. */
+const WEAR_WARN_BYTES_PER_DAY = 20e9;
+const WEAR_UPTIME_MIN_S = 3_600;
+/** Unit of the kernel's block statistics, whatever the device's own. */
+const SECTOR_BYTES = 512;
 
 export const run: Command = async (args, io) => {
   const { values, positionals } = parse(args, {
@@ -166,6 +171,8 @@ async function checkDisk(config: Config, findings: Finding[]): Promise<void> {
   while (!(await stat(directory).catch(() => null)) && dirname(directory) !== directory) directory = dirname(directory);
   const { bsize, bavail, files, ffree } = await statfs(directory);
   findings.push(diskFinding(bsize * bavail));
+  const wear = await writtenSinceBoot(directory);
+  if (wear !== null) findings.push(wearFinding(wear.device, wear.bytes, uptime()));
   if (files > 0 && ffree < 1_000)
     findings.push(fail(`disk: ${ffree} inodes are free`, 'delete small files on this file system'));
 }
@@ -175,6 +182,31 @@ export function diskFinding(free: number): Finding {
   if (free < FREE_FAIL_BYTES) return fail(what, 'free some space, or lower log.retention.total.bytes');
   if (free < FREE_WARN_BYTES) return warn(what, 'set log.retention.total.bytes to what the log may use');
   return ok(what);
+}
+
+/** Of the block device that the directory is on; null where the kernel does not tell. */
+async function writtenSinceBoot(directory: string): Promise<{ device: string; bytes: number } | null> {
+  try {
+    const { dev } = await stat(directory);
+    // Linux's dev_t: 12 bits of the major number between two parts of the minor.
+    const numbers = `${(dev >> 8) & 0xfff}:${(dev & 0xff) | ((dev >> 12) & 0xfff00)}`;
+    const statistics = await readFile(`/sys/dev/block/${numbers}/stat`, 'utf8');
+    const sectors = Number(statistics.trim().split(/\s+/)[6]);
+    return { device: basename(await readlink(`/sys/dev/block/${numbers}`)), bytes: sectors * SECTOR_BYTES };
+  } catch {
+    return null;
+  }
+}
+
+/** What all programs have written to the device since the machine started, `seconds` ago: flash takes only so much. */
+export function wearFinding(device: string, written: number, seconds: number): Finding {
+  const perDay = (written / seconds) * 86_400;
+  const what = `wear: ${bytes(written)} written to ${device} in ${duration(seconds * 1_000)}, ${bytes(perDay)} a day at this rate`;
+  // mmcblk: SD cards and eMMC. Disks and SSDs take more, or say themselves how they are.
+  const worn = device.startsWith('mmcblk') && seconds >= WEAR_UPTIME_MIN_S && perDay > WEAR_WARN_BYTES_PER_DAY;
+  return worn
+    ? warn(what, 'compression.type, flush.ms and flush.wear.bytes.per.day spare the card: docs/wear.md')
+    : ok(what);
 }
 
 export function memoryFinding(budget: number, total: number): Finding {

@@ -12,6 +12,8 @@ export const COST_PER_STORED_BYTE = 2.2;
 const DAY_MS = 86_400_000;
 /** What is not used gathers for this long, and debts count no longer: a burst now and then is not slowed. */
 const BALANCE_MS = 3_600_000;
+/** What a start begins with: a broker that is restarted all day must not spend a day's budget each time. */
+const BALANCE_AT_START_MS = 60_000;
 
 export interface PaceOptions {
   /** flush.ms: the least time between two commits. */
@@ -28,7 +30,7 @@ export class CommitPace {
   readonly #rate: number;
   /** Bytes that may be spent; negative: overdrawn. */
   #balance: number;
-  #balancedAt = 0;
+  #balancedAt = -1;
   #lastAt = Number.NEGATIVE_INFINITY;
   /** What all commits have cost, bytes. */
   spentBytes = 0;
@@ -36,7 +38,7 @@ export class CommitPace {
   constructor(options: PaceOptions) {
     this.#options = options;
     this.#rate = options.bytesPerDay / DAY_MS;
-    this.#balance = this.#rate * BALANCE_MS;
+    this.#balance = this.#rate * BALANCE_AT_START_MS;
   }
 
   /** How long to wait from `now` (monotonic ms) on while `waitingBytes` wait. A full commit never waits: it costs no more later. */
@@ -61,7 +63,8 @@ export class CommitPace {
   }
 
   #refill(now: number): void {
-    this.#balance = Math.min(this.#balance + (now - this.#balancedAt) * this.#rate, this.#rate * BALANCE_MS);
+    const since = this.#balancedAt < 0 ? 0 : now - this.#balancedAt;
+    this.#balance = Math.min(this.#balance + since * this.#rate, this.#rate * BALANCE_MS);
     this.#balancedAt = now;
   }
 }

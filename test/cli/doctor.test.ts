@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { dispatch } from '../../src/cli/dispatch.ts';
-import { certificateFinding, diskFinding, type Finding, memoryFinding } from '../../src/cli/doctor.ts';
+import { certificateFinding, diskFinding, type Finding, memoryFinding, wearFinding } from '../../src/cli/doctor.ts';
 import { openLevelStore } from '../../src/store/leveldb.ts';
 import { fakeIo } from './fake-io.ts';
 
@@ -25,7 +25,9 @@ describe('headwater doctor', () => {
   it('finds nothing to mend before the first start', async () => {
     const { status, findings } = await doctor(`${OFF}data.dir: none\n`);
     expect(status).toBe(0);
-    expect(findings.map(({ what }) => what.split(':')[0])).toEqual([
+    // `wear` where the directory is on a block device.
+    const names = findings.map(({ what }) => what.split(':')[0]);
+    expect(names.filter((name) => name !== 'wear')).toEqual([
       'configuration',
       'ports',
       'data',
@@ -54,6 +56,19 @@ describe('headwater doctor', () => {
     expect(open.findings.find(({ level, what }) => level === 'warn' && what.startsWith('access'))?.advice).toBe(
       `chmod 0640 ${join(directory, 'users')}`,
     );
+  });
+
+  it('warns when a card is written to more than it takes for years', () => {
+    const GB = 1e9;
+    expect(wearFinding('mmcblk0p2', 60 * GB, 86_400)).toMatchObject({
+      level: 'warn',
+      what: 'wear: 56 GiB written to mmcblk0p2 in 1d, 56 GiB a day at this rate',
+      advice: expect.stringContaining('flush.wear.bytes.per.day'),
+    });
+    expect(wearFinding('mmcblk0p2', 10 * GB, 86_400).level).toBe('ok');
+    // A disk takes it; a start writes more than an hour's share.
+    expect(wearFinding('sda1', 60 * GB, 86_400).level).toBe('ok');
+    expect(wearFinding('mmcblk0p2', 5 * GB, 600).level).toBe('ok');
   });
 
   it('says when another process has the data', async () => {
