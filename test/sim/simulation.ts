@@ -9,6 +9,7 @@ import { systemEnv } from '../../src/env.ts';
 import { checkStore } from '../../src/log/check.ts';
 import type { HeadwaterLog } from '../../src/log/headwater-log.ts';
 import { openLog } from '../../src/log/log.ts';
+import type { LogOptions } from '../../src/log/log-options.ts';
 import type { LogPartition } from '../../src/log/partition.ts';
 import { recordsOf } from '../../src/log/reader.ts';
 import { silentLogger } from '../../src/logger.ts';
@@ -166,12 +167,20 @@ export class Simulation {
             reserveBytes: 3_000,
             policy: (topic) => (topic === 't2' ? 'reject' : 'drop-oldest'),
           },
+          ...this.#pace(),
         },
       }),
     );
     if (this.#models.size === 0) await this.#createTopics();
     for (const producer of this.#producers) producer.inFlight = false;
     this.#note(`started, generation ${this.#generation}`);
+  }
+
+  /** Most starts write as fast as the disk does, some wait for flush.ms or for a budget that is overdrawn. */
+  #pace(): LogOptions {
+    const dice = this.#random.below(8);
+    if (dice === 0) return { flushMs: 1 + this.#random.below(50) };
+    return dice === 1 ? { wearBytesPerDay: 1_000, wearMaxMs: 1 + this.#random.below(50) } : {};
   }
 
   async #createTopics(): Promise<void> {
