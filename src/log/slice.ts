@@ -21,6 +21,10 @@ export interface SliceOptions {
   readonly filterMaxBytes: number;
 }
 
+function absentWhereCorrupt(error: unknown): undefined {
+  if (!isCorruption(error)) throw error;
+}
+
 export class Slice {
   readonly id: number;
   readonly name: string;
@@ -197,7 +201,7 @@ export class Slices {
   async filter(chunkId: number, database: Database): Promise<KeyFilter | null> {
     const known = this.filters.get(chunkId);
     if (known !== undefined) return known;
-    const stored = await database.get(chunkFilterKey(chunkId));
+    const stored = await database.get(chunkFilterKey(chunkId)).catch(absentWhereCorrupt);
     const filter = stored === undefined ? null : KeyFilter.parse(stored);
     this.filters.put(chunkId, filter);
     return filter;
@@ -206,10 +210,12 @@ export class Slices {
   async #chunkRecords(slice: Slice, database: Database): Promise<RunTable[]> {
     const tables: RunTable[] = [];
     for (let chunkId = slice.firstChunk; chunkId >= 0 && chunkId <= slice.lastChunk; chunkId++) {
-      const stored = await database.get(chunkRecordKey(chunkId));
+      const stored = await database.get(chunkRecordKey(chunkId)).catch(absentWhereCorrupt);
       const table = stored === undefined ? null : RunTable.parse(stored);
-      // Absent (a chunk of another slice, or the crash came first) or damaged: the batches themselves know.
-      tables.push(table ?? RunTable.of(await readRuns(database, chunkId, () => {})));
+      // Absent (a chunk of another slice, or the crash came first) or damaged: the batches themselves know. Where they cannot be
+      // read either the reader finds the chunk missing.
+      const runs = table === null ? await readRuns(database, chunkId, () => {}).catch(absentWhereCorrupt) : [];
+      tables.push(table ?? RunTable.of(runs ?? []));
     }
     return tables;
   }

@@ -98,7 +98,7 @@ class LevelStore implements Store {
     if (!files.includes('CURRENT') && files.some((file) => /\.(ldb|sst|log)$|^MANIFEST-/.test(file))) {
       throw new HeadwaterError('STORE_FAILED', `cannot open ${name}: its file CURRENT is missing`);
     }
-    for (const [table, damage] of await this.#damagedTables(name, files)) {
+    for (const [table, damage] of await this.#damagedTables(name, files, true)) {
       throw new HeadwaterError('STORE_FAILED', `cannot open ${name}: ${table} is corrupted: ${damage}`);
     }
     const db = openLevel(path, options);
@@ -115,8 +115,12 @@ class LevelStore implements Store {
     return new LevelDatabase(db, name);
   }
 
-  /** Each table is read once by a process, before LevelDB may meet what makes it abort (table-check.ts). */
-  async #damagedTables(name: string, files: readonly string[]): Promise<Map<string, string>> {
+  /**
+   * Each table is read once by a process, before LevelDB may meet what makes it abort (table-check.ts). `inPlace`: a sound
+   * table that is not the one the MANIFEST means counts as well, by its size: LevelDB would read it at the wrong places. Its
+   * repair takes tables as they are.
+   */
+  async #damagedTables(name: string, files: readonly string[], inPlace: boolean): Promise<Map<string, string>> {
     const damaged = new Map<string, string>();
     const sound = this.#sound.get(name) ?? new Set<string>();
     this.#sound.set(name, sound);
@@ -124,11 +128,16 @@ class LevelStore implements Store {
     for (const file of files) {
       if (!TABLE.test(file) || sound.has(file)) continue;
       // What a kill left half written LevelDB removes.
-      if (live !== null && !live.has(Number.parseInt(file, 10))) continue;
+      const meant = live?.get(Number.parseInt(file, 10));
+      if (live !== null && meant === undefined) continue;
       try {
-        const damage = await tableDamage(join(this.#path(name), file));
-        if (damage === null) sound.add(file);
-        else damaged.set(file, damage);
+        const path = join(this.#path(name), file);
+        const { size } = await stat(path);
+        const damage = await tableDamage(path);
+        if (damage !== null) damaged.set(file, damage);
+        else if (inPlace && meant !== undefined && size !== meant) {
+          damaged.set(file, `${size} bytes; the MANIFEST means a table of ${meant}`);
+        } else if (inPlace) sound.add(file);
       } catch (error) {
         throw storeError(name, 'read', error);
       }
@@ -161,7 +170,7 @@ class LevelStore implements Store {
     try {
       const files = await readdir(path);
       const saved: Entry[] = [];
-      for (const [table, damage] of await this.#damagedTables(name, files)) {
+      for (const [table, damage] of await this.#damagedTables(name, files, false)) {
         saved.push(...(await soundEntries(join(path, table))));
         // LevelDB's repair would read it, and abort.
         await this.#shelve(join(name, table), `${name}-${table.replace('.', '-')}`, `${name}/${table}: ${damage}`);

@@ -41,7 +41,7 @@ function* records(bytes: Buffer): IterableIterator<Buffer> {
   }
 }
 
-function applyEdits(record: Buffer, live: Set<number>): void {
+function applyEdits(record: Buffer, live: Map<number, number>): void {
   let at = 0;
   const number = () => {
     const [value, next] = varint(record, at);
@@ -72,13 +72,14 @@ function applyEdits(record: Buffer, live: Set<number>): void {
         number();
         live.delete(number());
         break;
-      case 7:
+      case 7: {
         number();
-        live.add(number());
-        number();
+        const file = number();
+        live.set(file, number());
         string();
         string();
         break;
+      }
       default:
         throw new Damage(`an edit of kind ${tag}`);
     }
@@ -86,12 +87,12 @@ function applyEdits(record: Buffer, live: Set<number>): void {
   if (at > record.length) throw new Damage('an edit reaches beyond its record');
 }
 
-/** File numbers of the live tables; null where the MANIFEST does not say: there is none, or it is damaged. */
-export async function liveTables(directory: string): Promise<ReadonlySet<number> | null> {
+/** The live tables: file number and bytes; null where the MANIFEST does not say: there is none, or it is damaged. */
+export async function liveTables(directory: string): Promise<ReadonlyMap<number, number> | null> {
   try {
     const name = (await readFile(join(directory, 'CURRENT'), 'latin1')).trim();
     if (!/^MANIFEST-\d+$/.test(name)) return null;
-    const live = new Set<number>();
+    const live = new Map<number, number>();
     for (const record of records(await readFile(join(directory, name)))) applyEdits(record, live);
     return live;
   } catch {
