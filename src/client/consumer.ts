@@ -83,6 +83,8 @@ export class Consumer {
   #committed = new Map<string, number>();
   #closed = false;
   #turn = 0;
+  /** Of a round that had records as well: thrown by the next one. */
+  #failure: unknown = null;
 
   constructor(cluster: Cluster, options: ConsumerOptions = {}) {
     this.#cluster = cluster;
@@ -170,25 +172,46 @@ export class Consumer {
       });
       return [];
     }
+    if (this.#failure !== null) {
+      const failure = this.#failure;
+      this.#failure = null;
+      throw failure;
+    }
+    const records: ConsumedRecord[] = [];
     try {
-      const records: ConsumedRecord[] = [];
-      const byLeader = await this.#readingsByLeader();
-      // Leaders in turn: the first one's long poll must not starve the others for ever.
-      const leaders = [...byLeader];
-      const first = this.#turn++ % leaders.length;
-      for (const [leaderId, readings] of [...leaders.slice(first), ...leaders.slice(0, first)]) {
-        const waitMs = leaders.length === 1 || records.length === 0 ? (this.#options.maxWaitMs ?? 500) : 0;
-        await this.#fetch(leaderId, readings, Math.ceil(waitMs / leaders.length), records);
-      }
-      return records;
+      await this.#round(records);
     } catch (error) {
       this.#topics.clear();
-      if (this.#closed || !(error instanceof HeadwaterError) || !error.retriable) throw error;
+      const again = !this.#closed && error instanceof HeadwaterError && error.retriable;
+      // The positions are behind these already: they are given out whatever happened to other partitions.
+      if (records.length > 0) {
+        if (!again) this.#failure = error;
+        return records;
+      }
+      if (!again) throw error;
       await new Promise<void>((resolve) => {
         this.#cluster.env.clock.after(200, resolve);
       });
-      return [];
     }
+    return records;
+  }
+
+  /** One fetch from every leader; the first error is thrown when all were asked. */
+  async #round(into: ConsumedRecord[]): Promise<void> {
+    const byLeader = await this.#readingsByLeader();
+    // Leaders in turn: the first one's long poll must not starve the others for ever.
+    const leaders = [...byLeader];
+    const first = this.#turn++ % leaders.length;
+    const errors: unknown[] = [];
+    for (const [leaderId, readings] of [...leaders.slice(first), ...leaders.slice(0, first)]) {
+      const waitMs = leaders.length === 1 || into.length === 0 ? (this.#options.maxWaitMs ?? 500) : 0;
+      try {
+        await this.#fetch(leaderId, readings, Math.ceil(waitMs / leaders.length), into);
+      } catch (error) {
+        errors.push(error);
+      }
+    }
+    if (errors.length > 0) throw errors[0];
   }
 
   /** What is due between fetches: a rebalance, a commit. */
@@ -250,12 +273,19 @@ export class Consumer {
     // v13 and later name topics by id.
     const answer = await connection.send(fetch, body, { maxVersion: 12, timeoutMs: maxWaitMs + 30_000 });
     checkCode(answer.errorCode, 'fetch');
+    const errors: unknown[] = [];
     for (const { topic, partitions } of answer.responses) {
       for (const partition of partitions) {
         const reading = readings.find((one) => one.topic === topic && one.partition === partition.partitionIndex);
-        if (reading !== undefined) await this.#take(reading, partition, into);
+        if (reading === undefined) continue;
+        try {
+          await this.#take(reading, partition, into);
+        } catch (error) {
+          errors.push(error);
+        }
       }
     }
+    if (errors.length > 0) throw errors[0];
   }
 
   async #take(reading: Reading, answer: PartitionAnswer, into: ConsumedRecord[]): Promise<void> {
@@ -278,6 +308,7 @@ export class Consumer {
           if (cursor.offset < reading.offset) continue;
           const { offset, timestamp, key, value } = cursor;
           into.push({ topic, partition, offset, timestamp, key, value, headers: cursor.headers() });
+          reading.offset = offset + 1;
         }
       }
       reading.offset = Math.max(reading.offset, nextOffsetOf(batch));

@@ -1,11 +1,13 @@
 /**
- * A Kafka cluster of one broker on loopback with Kafka's rules for idempotent producers, and faults to order: answers that
- * are lost after or before the append, error codes, silence, producers forgotten, records lost.
+ * A Kafka cluster of one broker (or two) on loopback with Kafka's rules for idempotent producers, and faults to order: answers that
+ * are lost after or before the append, error codes, silence, throttling, leaders that move, producers forgotten, records lost.
  */
 import type { Server, Socket } from 'node:net';
 import { createServer } from 'node:net';
 import { gunzipSync } from 'node:zlib';
 import { FrameReader } from '../../src/client/frames.ts';
+import type { Clock } from '../../src/env.ts';
+import { systemEnv } from '../../src/env.ts';
 import {
   addToSequence,
   BATCH_HEADER_BYTES,
@@ -60,10 +62,16 @@ interface ProducerEntry {
 
 export class FakePartition {
   batches: Buffer[] = [];
+  /** The broker that serves it; the other one refuses with NOT_LEADER_OR_FOLLOWER. */
+  leader = 1;
+  /** The leader as Metadata has it, while that is not known everywhere yet. */
+  leaderInMetadata: number | null = null;
   start = 0;
   /** Batches at the end that are appended and not committed: nobody can read them. */
   uncommitted = 0;
   maxMessageBytes = 1_048_588;
+  /** What a Fetch gets instead of records; 0: none. */
+  fetchError = 0;
   readonly producers = new Map<number, ProducerEntry>();
 
   get end(): number {
@@ -146,7 +154,9 @@ export type Fault =
   | { readonly kind: 'drop-after-append' }
   | { readonly kind: 'drop-before-append' }
   | { readonly kind: 'code'; readonly code: number; readonly append?: boolean }
-  | { readonly kind: 'silence' };
+  | { readonly kind: 'silence' }
+  /** On this connection only: nothing more is read from it. */
+  | { readonly kind: 'dead-connection'; readonly append: boolean };
 
 export class FakeKafka {
   readonly topics = new Map<string, { id: string; partitions: FakePartition[] }>();
@@ -159,24 +169,51 @@ export class FakeKafka {
   hidesConfigs = false;
   port = 0;
   autoFaults: (() => Fault | null) | null = null;
+  /**
+   * `throttle_time_ms` of every Produce answer. As Kafka does it since KIP-219: the answer goes out at once, and then nothing is read from
+   * this connection for so long.
+   */
+  throttleMs = 0;
+  clock: Clock = systemEnv.clock;
+  /** When (by `clock`) each Produce request came, whether it was read at once or not. */
+  readonly arrivals: number[] = [];
+  /** Connections accepted so far. */
+  connections = 0;
+  /** Grows with everything that comes in. */
+  activity = 0;
   #server: Server;
+  #second: { readonly server: Server; readonly port: number } | null = null;
   readonly #sockets = new Set<Socket>();
+  /** Those that nothing is read from: what waits there until the throttle is over; null: for ever. */
+  readonly #muted = new Map<Socket, Buffer[] | null>();
   #nextProducer = 1000;
   #nextTopic = 1;
   #silent = false;
 
   private constructor() {
-    this.#server = this.#newServer();
+    this.#server = this.#newServer(1);
   }
 
-  #newServer(): Server {
+  #newServer(node: number): Server {
     return createServer((socket) => {
       this.#sockets.add(socket);
+      this.connections++;
+      this.activity++;
       const frames = new FrameReader(16 * 1024 * 1024);
-      socket.on('data', (chunk: Buffer) => frames.push(chunk, (frame) => this.#serve(socket, frame)));
+      socket.on('data', (chunk: Buffer) => frames.push(chunk, (frame) => this.#receive(socket, node, frame)));
       socket.on('error', () => {});
-      socket.on('close', () => this.#sockets.delete(socket));
+      socket.on('close', () => {
+        this.#sockets.delete(socket);
+        this.#muted.delete(socket);
+      });
     });
+  }
+
+  /** Broker 2: it leads what is given to it. */
+  async addBroker(): Promise<void> {
+    const server = this.#newServer(2);
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    this.#second = { server, port: (server.address() as { port: number }).port };
   }
 
   static async start(): Promise<FakeKafka> {
@@ -186,7 +223,7 @@ export class FakeKafka {
   }
 
   async listen(): Promise<void> {
-    this.#server = this.#newServer();
+    this.#server = this.#newServer(1);
     await new Promise<void>((resolve) => this.#server.listen(this.port, '127.0.0.1', resolve));
     this.port = (this.#server.address() as { port: number }).port;
   }
@@ -198,6 +235,7 @@ export class FakeKafka {
   async stop(): Promise<void> {
     for (const socket of this.#sockets) socket.destroy();
     await new Promise((resolve) => this.#server.close(resolve));
+    if (this.#second !== null) await new Promise((resolve) => this.#second!.server.close(resolve));
   }
 
   /** Reads and never answers, on every connection there is now. */
@@ -221,17 +259,39 @@ export class FakeKafka {
     for (const { partitions } of this.topics.values()) for (const partition of partitions) partition.producers.clear();
   }
 
-  #serve(socket: Socket, frame: Buffer): void {
+  #receive(socket: Socket, node: number, frame: Buffer): void {
+    this.activity++;
+    if (readRequestHeader(frame).apiKey === produce.key) this.arrivals.push(this.clock.monotonic());
+    if (this.#muted.has(socket)) this.#muted.get(socket)?.push(frame);
+    else this.#serve(socket, node, frame);
+  }
+
+  #throttle(socket: Socket, node: number, ms: number): void {
+    const waiting: Buffer[] = [];
+    this.#muted.set(socket, waiting);
+    this.clock.after(ms, () => {
+      if (this.#muted.get(socket) !== waiting) return;
+      this.#muted.delete(socket);
+      for (const frame of waiting) {
+        const again = this.#muted.get(socket);
+        if (again === undefined) this.#serve(socket, node, frame);
+        else again?.push(frame);
+      }
+    });
+  }
+
+  #serve(socket: Socket, node: number, frame: Buffer): void {
     if (this.#silent || socket.destroyed) return;
     const { apiKey, apiVersion, correlationId } = readRequestHeader(frame);
     const api = APIS.find(({ key }) => key === apiKey)!;
     const { body } = decodeRequest(api, apiVersion, frame);
-    const answer = this.#answer(api, body, socket);
+    const answer = this.#answer(api, body, socket, node);
     if (answer === null || socket.destroyed) return;
     socket.write(Buffer.concat(encodeResponse(api, apiVersion, correlationId, answer as ResponseInput<Api>)));
+    if (api === produce && this.throttleMs > 0) this.#throttle(socket, node, this.throttleMs);
   }
 
-  #answer(api: Api, body: unknown, socket: Socket): unknown {
+  #answer(api: Api, body: unknown, socket: Socket, node: number): unknown {
     switch (api) {
       case apiVersions:
         return {
@@ -278,16 +338,17 @@ export class FakeKafka {
           topics: (body as RequestOf<typeof listOffsets>).topics.map(({ name, partitions }) => ({
             name,
             partitions: partitions.map(({ partitionIndex, timestamp }) => {
-              const { start, committed } = this.partition(name, partitionIndex);
+              const { start, committed, leader } = this.partition(name, partitionIndex);
               const { end } = committed;
+              if (leader !== node) return { partitionIndex, errorCode: 6, timestamp: -1, offset: -1 };
               return { partitionIndex, errorCode: 0, timestamp: -1, offset: timestamp === -2 ? start : end };
             }),
           })),
         };
       case fetch:
-        return this.#fetch(body as RequestOf<typeof fetch>);
+        return this.#fetch(body as RequestOf<typeof fetch>, node);
       default:
-        return this.#produce(body as RequestOf<typeof produce>, socket);
+        return this.#produce(body as RequestOf<typeof produce>, socket, node);
     }
   }
 
@@ -295,7 +356,10 @@ export class FakeKafka {
     this.metadataRequests++;
     const names = topics === null ? [...this.topics.keys()] : topics.map(({ name }) => name!);
     return {
-      brokers: [{ nodeId: 1, host: '127.0.0.1', port: this.port }],
+      brokers: [
+        { nodeId: 1, host: '127.0.0.1', port: this.port },
+        ...(this.#second === null ? [] : [{ nodeId: 2, host: '127.0.0.1', port: this.#second.port }]),
+      ],
       clusterId: this.clusterId,
       controllerId: 1,
       topics: names.map((name) => {
@@ -305,10 +369,10 @@ export class FakeKafka {
           errorCode: 0,
           name,
           topicId: topic.id,
-          partitions: topic.partitions.map((_, partitionIndex) => ({
+          partitions: topic.partitions.map(({ leader, leaderInMetadata }, partitionIndex) => ({
             errorCode: 0,
             partitionIndex,
-            leaderId: 1,
+            leaderId: leaderInMetadata ?? leader,
             replicaNodes: [1],
             isrNodes: [1],
           })),
@@ -317,12 +381,12 @@ export class FakeKafka {
     };
   }
 
-  #fetch({ topics }: RequestOf<typeof fetch>): unknown {
+  #fetch({ topics }: RequestOf<typeof fetch>, node: number): unknown {
     return {
       responses: topics.map(({ topic, partitions }) => ({
         topic,
         partitions: partitions.map(({ partition: partitionIndex, fetchOffset, partitionMaxBytes }) => {
-          const { start, committed } = this.partition(topic, partitionIndex);
+          const { start, committed, leader, fetchError } = this.partition(topic, partitionIndex);
           const { batches, end } = committed;
           const records: Buffer[] = [];
           let bytes = 0;
@@ -332,7 +396,8 @@ export class FakeKafka {
             records.push(batch);
             bytes += batch.length;
           }
-          const errorCode = fetchOffset < start || fetchOffset > end ? 1 : 0;
+          const outOfRange = fetchOffset < start || fetchOffset > end ? 1 : 0;
+          const errorCode = leader === node ? fetchError || outOfRange : 6;
           const answer = { partitionIndex, errorCode, highWatermark: end, abortedTransactions: null };
           return { ...answer, records: errorCode === 0 ? Buffer.concat(records) : null };
         }),
@@ -340,7 +405,7 @@ export class FakeKafka {
     };
   }
 
-  #produce(body: RequestOf<typeof produce>, socket: Socket): unknown {
+  #produce(body: RequestOf<typeof produce>, socket: Socket, node: number): unknown {
     this.requests.push(body);
     const fault = this.faults.shift() ?? this.autoFaults?.() ?? null;
     if (fault?.kind === 'silence') {
@@ -351,11 +416,17 @@ export class FakeKafka {
       socket.destroy();
       return null;
     }
+    if (fault?.kind === 'dead-connection') {
+      this.#muted.set(socket, null);
+      if (!fault.append) return null;
+    }
     const responses = body.topicData.map(({ name, partitionData }) => ({
       name,
       partitionResponses: partitionData.map(({ index, records }) => {
         if (fault?.kind === 'code' && fault.append !== true) return { index, errorCode: fault.code, baseOffset: -1 };
-        const { code, baseOffset } = this.partition(name, index).append(records!);
+        const partition = this.partition(name, index);
+        if (partition.leader !== node) return { index, errorCode: 6, baseOffset: -1 };
+        const { code, baseOffset } = partition.append(records!);
         return { index, errorCode: fault?.kind === 'code' ? fault.code : code, baseOffset };
       }),
     }));
@@ -363,6 +434,7 @@ export class FakeKafka {
       socket.destroy();
       return null;
     }
-    return { responses };
+    if (fault?.kind === 'dead-connection') return null;
+    return { responses, throttleTimeMs: this.throttleMs };
   }
 }

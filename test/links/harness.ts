@@ -1,5 +1,5 @@
 /** A Kafka link from a log in memory to the fake Kafka, with the metadata on the fake disk of the store. */
-import { systemEnv } from '../../src/env.ts';
+import { type Env, systemEnv } from '../../src/env.ts';
 import { Links } from '../../src/links/links.ts';
 import type { LinkSettings } from '../../src/links/settings.ts';
 import { Ledger, type LedgerEntry } from '../../src/log/ledger.ts';
@@ -15,6 +15,7 @@ import {
   type RecordInput,
 } from '../../src/wire/batch/record-encoder.ts';
 import { MemoryLog, type MemoryPartition } from '../kafka/memory-log.ts';
+import type { VirtualClock } from '../support/virtual-env.ts';
 
 export const DEFAULTS: LinkSettings = {
   type: 'kafka',
@@ -72,11 +73,14 @@ export class Edge {
   meta: MetaStore | null = null;
   ledger: Ledger | null = null;
   links: Links | null = null;
+  metrics = new Metrics();
   #settings: LinkSettings;
+  readonly #env: Env;
   #written = new Map<MemoryPartition, number>();
 
-  constructor(settings: Partial<LinkSettings>) {
+  constructor(settings: Partial<LinkSettings>, env: Env = systemEnv) {
     this.#settings = { ...DEFAULTS, ...settings };
+    this.#env = env;
   }
 
   /** Takes effect with the next start. */
@@ -118,12 +122,13 @@ export class Edge {
 
   async start(): Promise<void> {
     this.meta = await this.#openMeta();
-    this.ledger = new Ledger(this.meta, systemEnv.clock);
+    this.ledger = new Ledger(this.meta, this.#env.clock);
     await this.ledger.load();
+    this.metrics = new Metrics();
     this.links = new Links(new Map([['cloud', this.#settings]]), {
-      env: systemEnv,
+      env: this.#env,
       logger: silentLogger,
-      metrics: new Metrics(),
+      metrics: this.metrics,
       log: this.log,
       meta: this.meta,
       ledger: this.ledger,
@@ -163,6 +168,15 @@ export class Edge {
     await meta.close();
   }
 
+  /** One of the link's counters: `rebuilds` for `headwater_link_rebuilds_total`. */
+  counter(what: string): number {
+    for (const family of this.metrics.families()) {
+      if (family.name !== `headwater_link_${what}_total`) continue;
+      return [...family.samples()].reduce((sum, { value }) => sum + value, 0);
+    }
+    throw new TypeError(`there is no counter ${what}`);
+  }
+
   get status() {
     return this.links!.status()[0]!;
   }
@@ -194,5 +208,34 @@ export class Edge {
     return until(() => this.status.backlogRecords === 0, 'drained', ms).catch((error: Error) => {
       throw new Error(`${error.message}: ${JSON.stringify(this.status)}`);
     });
+  }
+}
+
+/**
+ * As `until`, by a clock that moves on by a quarter second whenever nothing more happens between the link and `upstream`; while the link
+ * connects (which takes turns of the machine that nobody sees from here) by a millisecond.
+ */
+export async function untilOf(
+  clock: VirtualClock,
+  upstream: { readonly activity: number },
+  edge: Edge,
+  holds: () => boolean,
+  what: string,
+  ms = 300_000,
+): Promise<void> {
+  const end = clock.monotonic() + ms;
+  const connects = () => edge.status.partitions.some(({ state }) => state === 'connecting' || state === 'locating');
+  for (;;) {
+    let seen = upstream.activity;
+    for (let quiet = 0; quiet < 3; quiet++) {
+      await clock.advance(0);
+      if (holds()) return;
+      // The sockets are real: their turn.
+      await new Promise((resolve) => setTimeout(resolve, 0));
+      if (upstream.activity !== seen) quiet = -1;
+      seen = upstream.activity;
+    }
+    if (clock.monotonic() > end) throw new Error(`${what}: not within ${ms} ms of the virtual clock`);
+    await clock.advance(connects() ? 1 : 250);
   }
 }

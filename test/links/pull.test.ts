@@ -90,6 +90,22 @@ describe('a Kafka link that pulls', () => {
     expect(numbers('commands.a')).toEqual(upTo(210));
   });
 
+  it('loses nothing of one partition when another one cannot be read in the same answer', async () => {
+    kafka.create('commands.a', 3);
+    for (const index of [0, 1, 2]) send('commands.a', 0, 30, [], index);
+    // NOT_LEADER_OR_FOLLOWER, as while a leader moves.
+    kafka.partition('commands.a', 1).fetchError = 6;
+    await edge.start();
+    await until(() => stored('commands.a').length > 0, 'what can be read');
+    send('commands.a', 30, 40);
+    await until(() => stored('commands.a').length >= 40, 'what comes meanwhile');
+    kafka.partition('commands.a', 1).fetchError = 0;
+    await until(() => [1, 2].every((index) => stored('commands.a', index).length >= 30), 'the rest');
+    expect(numbers('commands.a')).toEqual(upTo(40));
+    expect(numbers('commands.a', 1)).toEqual(upTo(30));
+    expect(numbers('commands.a', 2)).toEqual(upTo(30));
+  });
+
   it('waits for an upstream that is gone, and for a link that is paused', async () => {
     kafka.create('commands.a', 1);
     send('commands.a', 0, 5);
