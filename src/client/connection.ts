@@ -1,7 +1,9 @@
 /**
  * One connection to a Kafka server: requests go out in order, several at a time, answers come back in the same order.
  * Requests beyond `maxInFlightBytes` wait here. A request that is not answered in time ends the connection: its answer
- * could otherwise be taken for that of another, and a peer that says nothing (lost packets, no RST) must not hold us.
+ * could otherwise be taken for that of another, and a peer that says nothing (lost packets, no RST) must not hold us. A peer that says
+ * it will read nothing for a while (`throttle_time_ms`, KIP-219: the answer comes at once, then the connection is left alone) is no such
+ * peer: what is on its way then has so much longer.
  */
 import type { Socket } from 'node:net';
 import type { Env, Timer } from '../env.ts';
@@ -64,6 +66,8 @@ export class Connection {
   readonly #inFlight: Pending[] = [];
   #inFlightBytes = 0;
   #failure: HeadwaterError | null = null;
+  /** `clock.monotonic()` from which on the peer reads again. */
+  #throttledUntil = 0;
   readonly #closeTasks: ((reason: HeadwaterError) => void)[] = [];
   /** `clock.monotonic()` of the last byte received. */
   lastReceived: number;
@@ -192,6 +196,7 @@ export class Connection {
       const chunks = encodeRequest(api, version, correlationId, this.#options.clientId, body);
       let bytes = 0;
       for (const chunk of chunks) bytes += chunk.length;
+      const throttled = (ms: number): void => this.#throttled(ms);
       this.#waiting.push({
         chunks,
         bytes,
@@ -204,7 +209,9 @@ export class Connection {
           if (error !== null) return reject(error);
           if (frame === null) return resolve(null as unknown as ResponseOf<A>);
           try {
-            resolve(decodeResponse(api, version, frame));
+            const answer = decodeResponse(api, version, frame);
+            throttled((answer as { throttleTimeMs?: number }).throttleTimeMs ?? 0);
+            resolve(answer);
           } catch (cause) {
             reject(cause instanceof Error ? cause : new Error(String(cause)));
           }
@@ -236,10 +243,26 @@ export class Connection {
     }
     this.#inFlight.push(pending);
     this.#inFlightBytes += pending.bytes;
-    pending.timer = this.#env.clock.after(pending.timeoutMs, () => {
-      const what = `${this.peer}: no answer to ${pending.name} in ${pending.timeoutMs} ms`;
+    this.#limit(pending);
+  }
+
+  /** Ends the connection unless the answer comes in time. */
+  #limit(pending: Pending): void {
+    const { clock } = this.#env;
+    const ms = pending.timeoutMs + Math.max(0, this.#throttledUntil - clock.monotonic());
+    pending.timer = clock.after(ms, () => {
+      const what = `${this.peer}: no answer to ${pending.name} in ${Math.round(ms)} ms`;
       this.close(new HeadwaterError('CONNECTION_LOST', what));
     });
+  }
+
+  #throttled(ms: number): void {
+    if (!(ms > 0)) return;
+    this.#throttledUntil = Math.max(this.#throttledUntil, this.#env.clock.monotonic() + ms);
+    for (const pending of this.#inFlight) {
+      pending.timer?.cancel();
+      this.#limit(pending);
+    }
   }
 
   #answer(frame: Buffer): void {

@@ -76,6 +76,8 @@ export interface LinkCounters {
   readonly lost: Series;
   readonly oversize: Series;
   readonly rebuilds: Series;
+  /** Seconds. */
+  readonly throttled: Series;
   refused(error: string): void;
 }
 
@@ -167,6 +169,10 @@ export class KafkaLink implements LinkContext {
       maxRequests: options.maxRequests,
       bucket: new TokenBucket(0, 0, now),
       delivered: new RateMeter(now),
+      throttledUntil: new Map(),
+      throttled: (ms) => {
+        this.counters.throttled.value += ms / 1000;
+      },
       liveShare: 0.5,
       maySend: () => this.maySend(),
       spent: (bytes) => dependencies.spent(bytes),
@@ -292,7 +298,7 @@ export class KafkaLink implements LinkContext {
     const now = this.env.clock.monotonic();
     const wants = this.maySend() && this.#sendingWithBacklog();
     const patience = Math.max(2 * this.#options.requestTimeoutMs, 30_000);
-    if (!wants || this.#rules.bucket.waitMs(now) > 0)
+    if (!wants || this.#rules.bucket.waitMs(now) > 0 || this.#throttled(now))
       this.#lastProgress = Math.max(this.#lastProgress, now - patience / 2);
     if (!wants || now - this.#lastProgress < patience) return;
     this.#lastProgress = now;
@@ -304,6 +310,12 @@ export class KafkaLink implements LinkContext {
       this.#upstream.want(upstreamTopic, partition.topic.partitions.length);
     }
     old.close();
+  }
+
+  /** Upstream asked for a pause: no progress is what it wants. */
+  #throttled(now: number): boolean {
+    for (const until of this.#rules.throttledUntil.values()) if (until > now) return true;
+    return false;
   }
 
   #sendingWithBacklog(): boolean {

@@ -13,6 +13,10 @@ export function linkMetrics(metrics: Metrics, status: () => readonly LinkStatus[
   const lost = counters('lost_records', 'Records that were removed before they were sent: the loss ledger has them.');
   const oversize = counters('oversize_records', 'Records given up because upstream takes none of their size.');
   const rebuilds = counters('rebuilds', 'Times that a link without progress got new connections.');
+  const throttled = counters(
+    'throttle_seconds',
+    'Pauses that upstream asked for (throttle_time_ms: its client quotas).',
+  );
   const refusals = metrics.counters('headwater_link_refusals_total', 'Batches refused upstream, by error.', 'error');
   const gauge = (what: string, help: string, read: (link: LinkStatus) => number): void => {
     metrics.gauge(`headwater_link_${what}`, help, () =>
@@ -45,6 +49,7 @@ export function linkMetrics(metrics: Metrics, status: () => readonly LinkStatus[
     lost: lost(link),
     oversize: oversize(link),
     rebuilds: rebuilds(link),
+    throttled: throttled(link),
     refused: (error) => {
       refusals(error).value++;
     },

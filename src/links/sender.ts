@@ -43,7 +43,11 @@ export interface SendingRules {
   readonly maxRequests: number;
   readonly bucket: TokenBucket;
   readonly delivered: RateMeter;
+  /** When a broker (`host:port`) may be asked again, by the clock: it outlives the connection that was told so. */
+  readonly throttledUntil: Map<string, number>;
   liveShare: number;
+  /** Upstream asked to be left alone for so long. */
+  throttled(ms: number): void;
   /** Paused, outside its windows, or over its budget: nothing new goes out. */
   maySend(): boolean;
   /** Bytes went out. */
@@ -61,7 +65,6 @@ export class Sender {
   readonly #attached = new Set<SendingPartition>();
   #requests = 0;
   #inFlightBytes = 0;
-  #throttledUntil = 0;
   #timer: Timer | null = null;
   #scheduled = false;
 
@@ -117,7 +120,8 @@ export class Sender {
     while (this.#requests < maxRequests && this.#lanes.size > 0) {
       if (this.#connection.closed || !this.#rules.maySend()) return;
       const now = env.clock.monotonic();
-      const waitMs = Math.max(this.#throttledUntil - now, bucket.waitMs(now));
+      const throttledUntil = this.#rules.throttledUntil.get(this.#connection.peer) ?? 0;
+      const waitMs = Math.max(throttledUntil - now, bucket.waitMs(now));
       if (waitMs > 0) {
         this.#wakeIn(waitMs);
         return;
@@ -182,7 +186,7 @@ export class Sender {
     this.#connection.send(produce, body, { timeoutMs: requestTimeoutMs }).then(
       (answer) => {
         this.#done(bytes);
-        if (answer.throttleTimeMs > 0) this.#throttledUntil = env.clock.monotonic() + answer.throttleTimeMs;
+        this.#throttled(answer.throttleTimeMs);
         const results = new Map<string, BatchResult>();
         for (const { name, partitionResponses } of answer.responses) {
           for (const { index, errorCode, baseOffset, errorMessage } of partitionResponses) {
@@ -204,6 +208,14 @@ export class Sender {
         this.#connection.close(reason);
       },
     );
+  }
+
+  #throttled(ms: number): void {
+    if (!(ms > 0)) return;
+    const { env, throttledUntil, throttled } = this.#rules;
+    const { peer } = this.#connection;
+    throttledUntil.set(peer, Math.max(throttledUntil.get(peer) ?? 0, env.clock.monotonic() + ms));
+    throttled(ms);
   }
 
   #done(bytes: number): void {

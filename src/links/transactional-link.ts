@@ -97,6 +97,7 @@ export class TransactionalLink implements TransactionalHost {
       },
       throttled: (ms) => {
         this.#throttledMs = Math.max(this.#throttledMs, ms);
+        this.counters.throttled.value += ms / 1000;
       },
       refused: (partition, outgoing, code, message) => this.#refused(partition, outgoing, code, message),
     };

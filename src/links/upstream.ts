@@ -11,6 +11,7 @@ import { splitBatches } from '../wire/batch/record-batch.ts';
 import { fetch } from '../wire/kafka/api/01-fetch.ts';
 import { initProducerId } from '../wire/kafka/api/22-init-producer-id.ts';
 import { backoffMs } from './backoff.ts';
+import { classifyError } from './error-class.ts';
 import type { UpstreamLog } from './evidence.ts';
 import type { ProducerIdentity } from './outgoing.ts';
 
@@ -217,6 +218,8 @@ export class Upstream {
       checkCode(answer.errorCode, 'fetch upstream');
       const [found] = answer.responses.flatMap((response) => response.partitions);
       if (found === undefined || found.errorCode === OFFSET_OUT_OF_RANGE) return [];
+      // The leader moved: without this the same one would be asked for as long as its connection stands.
+      if (classifyError(found.errorCode) === 'refresh') this.invalidate(topic.name);
       checkCode(found.errorCode, `fetch of ${topic.name}-${partition} upstream`);
       return splitBatches(found.records ?? new Uint8Array(0));
     };
