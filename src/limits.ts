@@ -69,6 +69,9 @@ export const QUOTAS_MAX = 1_000;
 /** Users and client ids whose use of a quota is remembered (about 300 bytes each); all are forgotten when it is full. */
 export const QUOTA_CLIENTS_MAX = 4_000;
 
+/** The longest pause that a Kafka server may ask of us (`throttle_time_ms`); one that asks for more is asked again after this. */
+export const THROTTLE_MAX_MS = 3_600_000;
+
 // The log
 /** Appends that wait for the next synced write, all partitions together; above it the edges stop reading sockets. */
 export const APPEND_QUEUE_MAX_BYTES = 4 * MiB;

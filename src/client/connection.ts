@@ -8,6 +8,7 @@
 import type { Socket } from 'node:net';
 import type { Env, Timer } from '../env.ts';
 import { HeadwaterError } from '../errors.ts';
+import { THROTTLE_MAX_MS } from '../limits.ts';
 import { apiVersions } from '../wire/kafka/api/18-api-versions.ts';
 import { decodeResponse, encodeRequest, readCorrelationId } from '../wire/kafka/message.ts';
 import type { Api, RequestInput, ResponseOf } from '../wire/kafka/schema.ts';
@@ -258,7 +259,8 @@ export class Connection {
 
   #throttled(ms: number): void {
     if (!(ms > 0)) return;
-    this.#throttledUntil = Math.max(this.#throttledUntil, this.#env.clock.monotonic() + ms);
+    const pause = Math.min(ms, THROTTLE_MAX_MS);
+    this.#throttledUntil = Math.max(this.#throttledUntil, this.#env.clock.monotonic() + pause);
     for (const pending of this.#inFlight) {
       pending.timer?.cancel();
       this.#limit(pending);

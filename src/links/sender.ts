@@ -5,6 +5,7 @@
 import type { Connection } from '../client/connection.ts';
 import type { Env, Timer } from '../env.ts';
 import { asHeadwaterError, type HeadwaterError } from '../errors.ts';
+import { THROTTLE_MAX_MS } from '../limits.ts';
 import { produce } from '../wire/kafka/api/00-produce.ts';
 import { Lanes } from './lanes.ts';
 import type { Outgoing } from './outgoing.ts';
@@ -214,8 +215,9 @@ export class Sender {
     if (!(ms > 0)) return;
     const { env, throttledUntil, throttled } = this.#rules;
     const { peer } = this.#connection;
-    throttledUntil.set(peer, Math.max(throttledUntil.get(peer) ?? 0, env.clock.monotonic() + ms));
-    throttled(ms);
+    const pause = Math.min(ms, THROTTLE_MAX_MS);
+    throttledUntil.set(peer, Math.max(throttledUntil.get(peer) ?? 0, env.clock.monotonic() + pause));
+    throttled(pause);
   }
 
   #done(bytes: number): void {
