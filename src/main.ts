@@ -42,6 +42,8 @@ function processIo(): Io {
   };
 }
 
+// An event loop that runs empty before the command has ended has done nothing worth a 0.
+process.exitCode = EXIT.failed;
 dispatch(process.argv.slice(2), processIo()).then(
   (status) => {
     // Open sockets of a tool that is done must not hold it; what is written must still arrive.

@@ -1,31 +1,51 @@
-/** Lines of a stream, each bounded, the last one with or without its newline. */
+/** Lines of a stream as the bytes they are, each bounded, the last one with or without its newline. */
 import type { Readable } from 'node:stream';
 import { HeadwaterError } from '../errors.ts';
 
 /** A line longer than the largest batch could not be stored anyway. */
-const LINE_MAX_CHARS = 4 * 1024 * 1024;
+const LINE_MAX_BYTES = 4 * 1024 * 1024;
 
-/** The complete lines of what arrived together: what is typed goes out at once, what is piped goes out in batches. */
-export async function* lineBatches(stream: Readable): AsyncGenerator<string[]> {
-  const decoder = new TextDecoder('utf-8');
-  let rest = '';
-  for await (const chunk of stream) {
-    rest += decoder.decode(chunk as Uint8Array, { stream: true });
-    const lines = rest.split('\n');
-    rest = lines.pop()!;
-    if (rest.length > LINE_MAX_CHARS) {
-      throw new HeadwaterError('BATCH_TOO_LARGE', `a line of the input is longer than ${LINE_MAX_CHARS} characters`);
+const NEWLINE = 0x0a;
+const RETURN = 0x0d;
+
+/**
+ * The complete lines of what arrived together: what is typed goes out at once, what is piped goes out in batches.
+ * Bytes, not text: a record may be anything, and what is not UTF-8 would be stored as something else. Ends when
+ * `stopping` aborts, also while it waits for somebody to type; the line that has begun is not given out then.
+ */
+export async function* lineBatches(stream: Readable, stopping?: AbortSignal): AsyncGenerator<Buffer[]> {
+  // Parts of one line, joined when it ends: joining at every chunk would copy a long line again and again.
+  let parts: Buffer[] = [];
+  let size = 0;
+  const chunks = stream[Symbol.asyncIterator]() as AsyncIterator<Uint8Array>;
+  const stopped = new Promise<null>((done) => stopping?.addEventListener('abort', () => done(null), { once: true }));
+  for (;;) {
+    const next = stopping?.aborted === true ? null : await Promise.race([chunks.next(), stopped]);
+    if (next === null) return;
+    if (next.done === true) break;
+    const bytes = Buffer.from(next.value);
+    const lines: Buffer[] = [];
+    let from = 0;
+    for (let end = bytes.indexOf(NEWLINE); end >= 0; end = bytes.indexOf(NEWLINE, from)) {
+      lines.push(withoutReturn(Buffer.concat([...parts, bytes.subarray(from, end)])));
+      parts = [];
+      size = 0;
+      from = end + 1;
     }
-    if (lines.length > 0) yield lines.map(withoutReturn);
+    if (from < bytes.length) parts.push(bytes.subarray(from));
+    size += bytes.length - from;
+    if (size > LINE_MAX_BYTES) {
+      throw new HeadwaterError('BATCH_TOO_LARGE', `a line of the input is longer than ${LINE_MAX_BYTES} bytes`);
+    }
+    if (lines.length > 0) yield lines;
   }
-  rest += decoder.decode();
-  if (rest !== '') yield [withoutReturn(rest)];
+  if (size > 0) yield [withoutReturn(Buffer.concat(parts))];
 }
 
-export async function* linesOf(stream: Readable): AsyncGenerator<string> {
-  for await (const lines of lineBatches(stream)) yield* lines;
+export async function* linesOf(stream: Readable, stopping?: AbortSignal): AsyncGenerator<Buffer> {
+  for await (const lines of lineBatches(stream, stopping)) yield* lines;
 }
 
-function withoutReturn(line: string): string {
-  return line.endsWith('\r') ? line.slice(0, -1) : line;
+function withoutReturn(line: Buffer): Buffer {
+  return line.at(-1) === RETURN ? line.subarray(0, -1) : line;
 }

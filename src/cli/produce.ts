@@ -30,11 +30,12 @@ const ACKS: Readonly<Record<string, -1 | 0 | 1>> = { '0': 0, '1': 1, '-1': -1, a
 const CODECS = ['gzip', 'snappy', 'lz4', 'zstd'] as const;
 
 /** A line as key and value. `number` is for the error. */
-export function splitLine(line: string, separator: string | undefined, key: Uint8Array | null, number: number): Line {
-  if (separator === undefined) return { key, value: Buffer.from(line) };
-  const at = line.indexOf(separator);
+export function splitLine(line: Buffer, separator: string | undefined, key: Uint8Array | null, number: number): Line {
+  if (separator === undefined) return { key, value: line };
+  const between = Buffer.from(separator);
+  const at = line.indexOf(between);
   if (at < 0) throw new UsageError(`line ${number}: there is no ${JSON.stringify(separator)} between key and value`);
-  return { key: Buffer.from(line.slice(0, at)), value: Buffer.from(line.slice(at + separator.length)) };
+  return { key: line.subarray(0, at), value: line.subarray(at + between.length) };
 }
 
 /** Consecutive lines, at most BATCH_MAX_BYTES together (one line is always allowed). */
@@ -85,21 +86,16 @@ export const run: Command = async (args, io) => {
   return withCluster(io, values, async (cluster) => {
     const producer = new Producer(cluster, { acks, ...(compression === undefined ? {} : { compression }) });
     let number = 0;
-    const send = async (texts: readonly string[]) => {
-      const lines = texts.map((text) => splitLine(text, separator, key, ++number));
+    const send = async (input: readonly Buffer[]) => {
+      const lines = input.map((line) => splitLine(line, separator, key, ++number));
       for (const chunk of chunksOf(lines)) {
         const records = chunk.map((line) => ({ ...line, headers, ...(partition === undefined ? {} : { partition }) }));
         const results = await producer.send(topic, records);
         if (values.json) for (const result of results) await io.write(json({ topic, ...result }));
       }
     };
-    if (given.length > 0) await send(given);
-    else {
-      for await (const lines of lineBatches(io.stdin)) {
-        await send(lines);
-        if (io.stopping.aborted) break;
-      }
-    }
+    if (given.length > 0) await send(given.map((text) => Buffer.from(text)));
+    else for await (const lines of lineBatches(io.stdin, io.stopping)) await send(lines);
     return EXIT.ok;
   });
 };

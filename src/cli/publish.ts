@@ -33,16 +33,18 @@ export const run: Command = async (args, io) => {
     ca: { type: 'string' },
   });
   const [topic, message, ...more] = positionals;
-  if (topic === undefined) throw new UsageError('a topic is needed');
+  if (topic === undefined || topic === '') throw new UsageError('a topic is needed');
   if (/[+#]/.test(topic))
     throw new UsageError(`"${topic}" is a filter; messages are published to topics without + and #`);
   if (more.length > 0) throw new UsageError('one message; put quotes around it');
   const qos = (integerOption('qos', values.qos, 0, 2) ?? 1) as 0 | 1 | 2;
   const client = await connect(io, values);
+  const ended = endOf(client);
   try {
     const options = { qos, retain: values.retain };
-    if (message !== undefined) await publish(client, topic, message, options);
-    else await publishLines(client, topic, io, options);
+    const work =
+      message !== undefined ? publish(client, topic, message, options) : publishLines(client, topic, io, options);
+    await Promise.race([work, ended]);
     await client.endAsync();
   } finally {
     client.end(true);
@@ -90,16 +92,40 @@ async function connect(io: Io, flags: ConnectFlags): Promise<MqttClient> {
   }
 }
 
+/**
+ * Rejects when no acknowledgement can come any more. Without it a publish whose connection the broker has closed waits
+ * for ever: the client would send it again on the next connection, and there is none.
+ */
+function endOf(client: MqttClient): Promise<never> {
+  const ended = new Promise<never>((_, reject) => {
+    const fail = (text: string) => reject(new HeadwaterError('CONNECTION_LOST', text));
+    client.once('disconnect', ({ reasonCode, properties }) => {
+      const reason = properties?.reasonString ?? `reason code 0x${(reasonCode ?? 0).toString(16)}`;
+      fail(`the broker has closed the connection: ${reason}`);
+    });
+    client.once('error', reject);
+    client.once('close', () => fail('the connection was closed before everything was acknowledged'));
+  });
+  // It may come when nobody waits any more.
+  ended.catch(() => {});
+  return ended;
+}
+
 type PublishOptions = { readonly qos: 0 | 1 | 2; readonly retain: boolean };
 
-async function publish(client: MqttClient, topic: string, message: string, options: PublishOptions): Promise<void> {
+async function publish(
+  client: MqttClient,
+  topic: string,
+  message: string | Buffer,
+  options: PublishOptions,
+): Promise<void> {
   await client.publishAsync(topic, message, options);
 }
 
 async function publishLines(client: MqttClient, topic: string, io: Io, options: PublishOptions): Promise<void> {
   const inflight = new Set<Promise<void>>();
   let failed: unknown = null;
-  for await (const line of linesOf(io.stdin)) {
+  for await (const line of linesOf(io.stdin, io.stopping)) {
     if (failed !== null) throw failed;
     const one: Promise<void> = publish(client, topic, line, options).then(
       () => void inflight.delete(one),
@@ -110,7 +136,6 @@ async function publishLines(client: MqttClient, topic: string, io: Io, options: 
     );
     inflight.add(one);
     if (inflight.size >= INFLIGHT_MAX) await Promise.race(inflight);
-    if (io.stopping.aborted) break;
   }
   await Promise.all(inflight);
   if (failed !== null) throw failed;

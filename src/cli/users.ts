@@ -76,7 +76,7 @@ async function usersFile(io: Io, file: string | undefined, configFile: string | 
 async function readSecret(io: Io, name: string): Promise<string> {
   const terminal = io.stdin as NodeJS.ReadStream;
   if (terminal.isTTY !== true) {
-    for await (const line of linesOf(io.stdin)) return line;
+    for await (const line of linesOf(io.stdin)) return line.toString('utf8');
     throw new UsageError('the secret is the first line of standard input; there is none');
   }
   const first = await ask(io, terminal, `Secret for ${name}: `);

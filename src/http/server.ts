@@ -256,7 +256,8 @@ export class HttpServer {
     }
     const body = route.method === 'GET' || route.method === 'DELETE' ? undefined : await readBody(request);
     const value = await route.handle({ path: match.path, query, body, providers: this.#options.providers });
-    answerJson(request, response, value ?? {});
+    // null is an answer of its own (not one of a pair); {} would be read as one without any field.
+    answerJson(request, response, value === undefined ? {} : value);
   }
 }
 

@@ -1,4 +1,4 @@
-import { Readable } from 'node:stream';
+import { PassThrough, Readable } from 'node:stream';
 import { encode } from 'cbor-x';
 import { describe, expect, it } from 'vitest';
 import { reasonOf } from '../../src/cli/command.ts';
@@ -71,7 +71,7 @@ describe('lines of standard input', () => {
   async function read(...chunks: (string | Buffer)[]): Promise<string[][]> {
     const batches: string[][] = [];
     for await (const batch of lineBatches(Readable.from(chunks.map((chunk) => Buffer.from(chunk as string)))))
-      batches.push(batch);
+      batches.push(batch.map(String));
     return batches;
   }
 
@@ -82,14 +82,35 @@ describe('lines of standard input', () => {
     expect(await read(word.subarray(0, 3), word.subarray(3))).toEqual([['grün']]);
   });
 
+  it('are the bytes they were, also when these are no text', async () => {
+    const batches: Buffer[][] = [];
+    for await (const batch of lineBatches(Readable.from([Buffer.from([0xff, 0x00, 0x0a, 0xfe])]))) batches.push(batch);
+    expect(batches).toEqual([[Buffer.from([0xff, 0x00])], [Buffer.from([0xfe])]]);
+  });
+
+  it('end with Ctrl-C, also while nothing is typed', async () => {
+    const stopping = new AbortController();
+    const stdin = new PassThrough();
+    stdin.write('one\nbeg');
+    const batches: string[][] = [];
+    for await (const batch of lineBatches(stdin, stopping.signal)) {
+      batches.push(batch.map(String));
+      setImmediate(() => stopping.abort());
+    }
+    expect(batches).toEqual([['one']]);
+  });
+
   it('are bounded', async () => {
     await expect(read('x'.repeat(5 * 1024 ** 2))).rejects.toMatchObject({ code: 'BATCH_TOO_LARGE' });
   });
 
   it('split into key and value at the first separator', () => {
-    expect(splitLine('k=v=w', '=', null, 1)).toEqual({ key: Buffer.from('k'), value: Buffer.from('v=w') });
-    expect(splitLine('v', undefined, Buffer.from('k'), 1)).toEqual({ key: Buffer.from('k'), value: Buffer.from('v') });
-    expect(() => splitLine('v', '::', null, 7)).toThrow('line 7: there is no "::" between key and value');
+    expect(splitLine(Buffer.from('k=v=w'), '=', null, 1)).toEqual({ key: Buffer.from('k'), value: Buffer.from('v=w') });
+    expect(splitLine(Buffer.from('v'), undefined, Buffer.from('k'), 1)).toEqual({
+      key: Buffer.from('k'),
+      value: Buffer.from('v'),
+    });
+    expect(() => splitLine(Buffer.from('v'), '::', null, 7)).toThrow('line 7: there is no "::" between key and value');
   });
 
   it('go out in requests below the limit, a larger line alone', () => {

@@ -106,6 +106,26 @@ describe('the command line', () => {
     expect(lines(await ok(['consume', 'mqtt', '--offset', '-1', '--exit-at-end']))).toEqual(['23.5']);
   });
 
+  it('publish says why nothing was stored, also for lines of standard input', async () => {
+    const tooLarge = 'x'.repeat(2 * 1024 ** 2);
+    const { code, stderr } = await run(
+      HEADWATER,
+      ['publish', 'plant/8/temp', '--mqtt', `127.0.0.1:${broker.ports.mqtt}`],
+      { input: tooLarge, timeoutMs: 30_000 },
+    );
+    expect(code).toBe(1);
+    expect(lines(stderr)).toEqual([expect.stringContaining('at most 1048576 are allowed')]);
+  });
+
+  it('standby tells a broker that is not one of a pair', async () => {
+    const { code, stdout, stderr } = await run(HEADWATER, ['standby', '--http', `127.0.0.1:${broker.ports.http}`]);
+    expect([code, stdout, stderr]).toEqual([
+      1,
+      '',
+      'this broker is not one of a pair: it has no link of type standby\n',
+    ]);
+  });
+
   it('a group resumes where it stopped, is described, reset and deleted', async () => {
     await ok(['produce', 'grouped', ...Array.from({ length: 10 }, (_, i) => `${i}`)]);
     const group = (count: number) =>

@@ -157,6 +157,7 @@ describe('the JSON API', () => {
     const { port } = await start();
     expect(JSON.parse((await send(port, 'GET', '/api/v1/topics')).text)).toEqual([TOPIC]);
     expect(JSON.parse((await send(port, 'GET', '/api/v1/topics/a%20b')).text)).toEqual(TOPIC);
+    expect(JSON.parse((await send(port, 'GET', '/api/v1/standby')).text)).toBeNull();
     expect((await send(port, 'GET', '/api/v1/topics/%ZZ')).status).toBe(400);
   });
 
