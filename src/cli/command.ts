@@ -1,6 +1,9 @@
 /** What a command of the command line is, and the few things every one of them does the same way. */
+import { readFile } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
 import { type ParseArgsConfig, parseArgs } from 'node:util';
+import { suggest } from '../config/suggest.ts';
+import { unreadable } from '../config/unreadable.ts';
 import { HeadwaterError } from '../errors.ts';
 
 /** The process as a command sees it; tests hand in their own. */
@@ -44,8 +47,22 @@ export function parse<const O extends Options>(args: readonly string[], options:
   try {
     return parseArgs({ args: withNegativeValues(args, options), options, allowPositionals: true, strict: true });
   } catch (error) {
-    throw new UsageError((error as Error).message.split('. To specify')[0]!);
+    throw new UsageError(wrongUsage(error as NodeJS.ErrnoException, options));
   }
+}
+
+/** What node:util has against the words, in one line. */
+function wrongUsage({ code, message }: NodeJS.ErrnoException, options: Options): string {
+  const [reason = message] = message.split(/\. To specify|\n/);
+  const unknown = code === 'ERR_PARSE_ARGS_UNKNOWN_OPTION' ? /'(--?([^']+))'/.exec(reason) : null;
+  if (unknown === null) return reason;
+  const near = nearestOption(unknown[2]!, Object.keys(options));
+  return `there is no option ${unknown[1]}${near === null ? '' : `; did you mean --${near}?`}`;
+}
+
+/** Also the name that this one goes on from: Kafka's tools say --bootstrap-server where ours say --bootstrap. */
+function nearestOption(name: string, known: readonly string[]): string | null {
+  return suggest(name, known) ?? known.find((option) => name.startsWith(`${option}-`)) ?? null;
 }
 
 /** `--offset -5` as `--offset=-5`: no option of ours begins with a digit, so a word that does is the value. */
@@ -53,11 +70,17 @@ function withNegativeValues(args: readonly string[], options: Options): string[]
   const words: string[] = [];
   for (const word of args) {
     const before = words.at(-1);
-    const takesValue = before?.startsWith('--') === true && options[before.slice(2)]?.type === 'string';
-    if (takesValue && /^-\d/.test(word)) words[words.length - 1] = `${before}=${word}`;
-    else words.push(word);
+    const name = optionName(before, options);
+    if (name !== null && options[name]!.type === 'string' && /^-\d/.test(word)) {
+      words[words.length - 1] = `--${name}=${word}`;
+    } else words.push(word);
   }
   return words;
+}
+
+function optionName(word: string | undefined, options: Options): string | null {
+  if (word?.startsWith('--') === true) return Object.hasOwn(options, word.slice(2)) ? word.slice(2) : null;
+  return Object.keys(options).find((name) => `-${options[name]!.short}` === word) ?? null;
 }
 
 /** A whole number from an option. */
@@ -66,9 +89,19 @@ export function integerOption(name: string, text: string | undefined, min: numbe
   const value = Number(text);
   if (!/^-?\d+$/.test(text) || value < min || value > max) {
     const top = max === Number.MAX_SAFE_INTEGER ? '2^53-1' : max;
-    throw new UsageError(`--${name}: "${text}" is not a whole number from ${min} to ${top}`);
+    const bottom = min === -Number.MAX_SAFE_INTEGER ? '-(2^53-1)' : min;
+    throw new UsageError(`--${name}: "${text}" is not a whole number from ${bottom} to ${top}`);
   }
   return value;
+}
+
+/** The file of an option such as --ca. */
+export async function fileOption(name: string, file: string): Promise<Buffer> {
+  try {
+    return await readFile(file);
+  } catch (error) {
+    throw new UsageError(`--${name}: ${file}: ${unreadable(error)}`);
+  }
 }
 
 /** `name=value` as given to --config. */

@@ -1,9 +1,8 @@
 /** The Kafka connection of the tools: where to, and who we are. */
-import { readFile } from 'node:fs/promises';
 import { Cluster } from '../client/cluster.ts';
 import { parseAddress } from '../config/address.ts';
 import { systemEnv } from '../env.ts';
-import { DEFAULT_BOOTSTRAP, type Io, UsageError } from './command.ts';
+import { DEFAULT_BOOTSTRAP, fileOption, type Io, UsageError } from './command.ts';
 
 export const CONNECTION_OPTIONS = {
   bootstrap: { type: 'string' },
@@ -49,7 +48,7 @@ export async function withCluster<T>(
     ...(credentials === undefined
       ? {}
       : { sasl: { mechanism, username: credentials.slice(0, colon), password: credentials.slice(colon + 1) } }),
-    ...(flags.ca === undefined ? {} : { tls: { ca: await readFile(flags.ca) } }),
+    ...(flags.ca === undefined ? {} : { tls: { ca: await fileOption('ca', flags.ca) } }),
   });
   try {
     return await task(cluster);

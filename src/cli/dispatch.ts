@@ -33,7 +33,8 @@ ${Object.entries(COMMANDS)
   version   print the version
   help      this page; headwater help COMMAND for one command
 
-Tools reach the broker at --bootstrap HOST:PORT (Kafka; default 127.0.0.1:9092 or HEADWATER_BOOTSTRAP).
+Tools reach the broker at --bootstrap HOST:PORT (Kafka; default 127.0.0.1:9092 or HEADWATER_BOOTSTRAP); publish at
+--mqtt (127.0.0.1:1883 or HEADWATER_MQTT); links, standby, promote and reload at --http (127.0.0.1:8080 or HEADWATER_HTTP).
 `;
 
 /** The exit status of one command line. */
@@ -54,7 +55,7 @@ export async function dispatch(argv: readonly string[], io: Io): Promise<number>
     const { suggest } = await import('../config/suggest.ts');
     const near = suggest(wanted, Object.keys(COMMANDS));
     io.error(
-      `headwater: there is no command "${wanted}"${near === null ? '' : `; did you mean "${near}"?`} See: headwater help\n`,
+      `headwater: there is no command "${wanted}"${near === null ? '' : `; did you mean "${near}"?`}${near === null ? '.' : ''} See: headwater help\n`,
     );
     return EXIT.usage;
   }

@@ -1,6 +1,7 @@
 /** `headwater groups`. */
 import { Admin } from '../client/admin.ts';
 import type { Cluster } from '../client/cluster.ts';
+import { HeadwaterError } from '../errors.ts';
 import { type Command, EXIT, integerOption, onePositional, parse, UsageError } from './command.ts';
 import { CONNECTION_OPTIONS, CONNECTION_USAGE, withCluster } from './connection.ts';
 import { parseTime } from './parse-time.ts';
@@ -11,7 +12,7 @@ export const usage = `Usage: headwater groups list|describe|reset|delete [GROUP.
 list                  all groups with their state
 describe GROUP...     committed offsets, lag and members
 reset GROUP --topic TOPIC [--partition N] (--to-earliest | --to-latest | --to-offset N | --to-time TIME) [--dry-run]
-                      sets the offsets of a group without members
+                      sets the offsets of a group without members; beyond the end of a partition: its end
 delete GROUP...       forgets a group without members, and its offsets
 
   --json  for programs
@@ -146,6 +147,13 @@ async function reset(cluster: Cluster, ids: string[], flags: Flags): Promise<str
   if (given.filter(Boolean).length !== 1) {
     throw new UsageError('one of --to-earliest, --to-latest, --to-offset and --to-time is needed');
   }
+  const [{ members } = { members: [] }] = await admin.describeGroups([group]);
+  if (members.length > 0 && !flags['dry-run']) {
+    throw new HeadwaterError(
+      'INVALID_REQUEST',
+      `group ${group} has ${members.length} member(s), whose next commit would undo this; stop them first`,
+    );
+  }
   const offset = integerOption('to-offset', flags['to-offset'], 0, Number.MAX_SAFE_INTEGER);
   const only = integerOption('partition', flags.partition, 0, 2_147_483_647);
   const [description] = await admin.topics([topic]);
@@ -164,8 +172,8 @@ async function reset(cluster: Cluster, ids: string[], flags: Flags): Promise<str
   const offsets = partitions.map((partition) => {
     const at = found.find((answer) => answer.partition === partition)?.offset ?? -1;
     const end = ends.find((answer) => answer.partition === partition)?.offset ?? 0;
-    // No record that late: the end, as Kafka's tool does.
-    return { topic, partition, offset: offset ?? (at < 0 ? end : at) };
+    // No record that late: the end, as Kafka's tool does. One that is not there (yet) would make consumers jump.
+    return { topic, partition, offset: Math.min(offset ?? (at < 0 ? end : at), end) };
   });
   if (!flags['dry-run']) await admin.setGroupOffsets(group, offsets);
   if (flags.json) return json({ group, offsets, dryRun: flags['dry-run'] });

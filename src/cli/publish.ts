@@ -1,9 +1,8 @@
 /** `headwater publish`: MQTT messages from the shell, when no other MQTT client is installed. */
-import { readFile } from 'node:fs/promises';
 import type { IClientOptions, MqttClient } from 'mqtt';
 import { formatAddress, parseAddress } from '../config/address.ts';
 import { HeadwaterError } from '../errors.ts';
-import { type Command, DEFAULT_MQTT, EXIT, type Io, integerOption, parse, UsageError } from './command.ts';
+import { type Command, DEFAULT_MQTT, EXIT, fileOption, type Io, integerOption, parse, UsageError } from './command.ts';
 import { linesOf } from './lines.ts';
 
 export const usage = `Usage: headwater publish TOPIC [MESSAGE] [--mqtt HOST:PORT] [--qos 0|1|2] [--retain]
@@ -74,7 +73,7 @@ async function connect(io: Io, flags: ConnectFlags): Promise<MqttClient> {
     clean: true,
     reconnectPeriod: 0,
     connectTimeout: CONNECT_TIMEOUT_MS,
-    ...(flags.ca === undefined ? {} : { ca: await readFile(flags.ca) }),
+    ...(flags.ca === undefined ? {} : { ca: await fileOption('ca', flags.ca) }),
     ...(credentials === undefined || colon < 0
       ? {}
       : { username: credentials.slice(0, colon), password: credentials.slice(colon + 1) }),

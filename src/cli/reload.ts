@@ -8,6 +8,10 @@ export const usage = `Usage: headwater reload [--http HOST:PORT] [--json]
 
 The broker reads its configuration file, users, ACLs and certificates again. What can change does; what needs a restart
 is named; a mistake changes nothing.
+
+  --http HOST:PORT   the broker's HTTP address (default 127.0.0.1:8080 or HEADWATER_HTTP)
+  --user NAME:SECRET when the broker asks for a login (or HEADWATER_USER)
+  --json             for programs
 `;
 
 export const run: Command = async (args, io) => {

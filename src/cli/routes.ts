@@ -23,7 +23,10 @@ export const run: Command = async (args, io) => {
     json: { type: 'boolean' },
   });
   const [action, ...topics] = positionals;
-  if (action !== 'test') throw new UsageError(action === undefined ? 'test?' : `there is no "routes ${action}"`);
+  if (action !== 'test')
+    throw new UsageError(
+      action === undefined ? 'say what to do: test MQTT-TOPIC...' : `there is no "routes ${action}"`,
+    );
   if (topics.length === 0) throw new UsageError('at least one MQTT topic is needed');
   const config = await loadConfig({ file: values.config ?? io.env['HEADWATER_CONFIG'], env: io.env });
   const routes = new RouteTable(routeRules(config), CATCH_ALL);

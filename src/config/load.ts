@@ -18,6 +18,7 @@ import { parseRow, type Row } from './rows.ts';
 import { LINK_FIELDS, SOURCE_FIELDS } from './sections.ts';
 import { SETTINGS, type Settings, TOPIC_DEFAULTS } from './settings.ts';
 import { suggest } from './suggest.ts';
+import { unreadable } from './unreadable.ts';
 import { checkRelations } from './validate.ts';
 
 export interface ConfigSources {
@@ -81,9 +82,7 @@ async function readText(file: string, source: string, problems: Problem[]): Prom
   try {
     return await readFile(file, 'utf8');
   } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException;
-    const why = code === 'ENOENT' ? 'there is no such file' : code === 'EACCES' ? 'it may not be read' : message;
-    problems.push({ path: '', line: null, source, message: why });
+    problems.push({ path: '', line: null, source, message: unreadable(error) });
     return undefined;
   }
 }

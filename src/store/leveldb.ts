@@ -309,6 +309,10 @@ export async function openLevelStore(directory: string): Promise<Store> {
   try {
     await mkdir(directory, { recursive: true });
   } catch (error) {
+    // mkdir of a directory that is there already succeeds: what exists under this name is something else.
+    if (codeOf(error) === 'EEXIST') {
+      throw new HeadwaterError('STORE_FAILED', `${directory} is not a directory`, { cause: error });
+    }
     throw storeError(directory, 'create', error);
   }
   const lock = await takeLock(directory).catch(async (error: unknown) => {

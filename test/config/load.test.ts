@@ -334,6 +334,10 @@ describe('a mistake names line, key, value and what is allowed', () => {
     );
   });
 
+  it('a file that is a directory', async () => {
+    await expect(loadConfig({ file: '/' })).rejects.toThrow('/: it is a directory, not a file');
+  });
+
   it('an alias bomb is refused, not unfolded', async () => {
     const levels = Array.from({ length: 12 }, (_, i) => `l${i + 1}: &l${i + 1} [${`*l${i}, `.repeat(9)}*l${i}]`);
     const problems = await problemsOf(`l0: &l0 [x, x, x, x, x, x, x, x, x, x]\n${levels.join('\n')}\n`);

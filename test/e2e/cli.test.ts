@@ -139,6 +139,10 @@ describe('the command line', () => {
     expect(described!.offsets).toEqual([
       expect.objectContaining({ topic: 'grouped', partition: 0, offset: 7, lag: 3 }),
     ]);
+    const [beyond] = (
+      (await json(['groups', 'reset', 'g', '--topic', 'grouped', '--to-offset', '4000'])) as { offsets: object[] }
+    ).offsets;
+    expect(beyond).toEqual({ topic: 'grouped', partition: 0, offset: 10 });
     await ok(['groups', 'reset', 'g', '--topic', 'grouped', '--to-offset', '9']);
     expect(lines(await group(1))).toEqual(['9']);
     await ok(['groups', 'delete', 'g']);

@@ -281,3 +281,11 @@ describe('the fake disk', () => {
     await fill(reopened, 'a=1');
   });
 });
+
+describe('a data directory', () => {
+  it('that is a file is refused by that name', async () => {
+    const file = join(await mkdtemp(join(tmpdir(), 'headwater-store-')), 'data');
+    await writeFile(file, '');
+    await expect(openLevelStore(file)).rejects.toThrow(`${file} is not a directory`);
+  });
+});

@@ -18,9 +18,9 @@ function round(value, isBytes) {
  * @param {number[]} at milliseconds since 1970, ascending
  * @param {number[]} values
  * @param {(value: number) => string} format
- * @param {boolean} isBytes
+ * @param {'number' | 'bytes' | 'count'} kind counts are whole: the middle of their scale must be, too
  */
-export function chart(title, at, values, format, isBytes = false) {
+export function chart(title, at, values, format, kind = 'number') {
   const last = values.length === 0 ? '–' : format(values[values.length - 1]);
   const now = h('b', {}, last);
   const when = h('span', {}, values.length < 2 ? 'gathering' : `last ${span(at[at.length - 1] - at[0])}`);
@@ -28,7 +28,8 @@ export function chart(title, at, values, format, isBytes = false) {
   if (values.length < 2)
     return h('figure', {}, caption, h('div', { class: 'plot muted' }, 'The first samples come soon.'));
   const highest = Math.max(...values);
-  const top = highest > 0 ? round(highest, isBytes) : 1;
+  const rounded = highest > 0 ? round(highest, kind === 'bytes') : 1;
+  const top = kind === 'count' ? Math.ceil(rounded / 2) * 2 : rounded;
   const x = (i) => ((at[i] - at[0]) / (at[at.length - 1] - at[0] || 1)) * WIDTH;
   const y = (value) => HEIGHT - 1 - (value / top) * (HEIGHT - 2);
   const points = values.map((value, i) => `${x(i).toFixed(1)},${y(value).toFixed(1)}`);
