@@ -49,9 +49,23 @@ export const run: Command = async (args, io) => {
   }
 };
 
+/** What the file holds beside the settings that `explain` knows. */
+const SECTIONS: ReadonlySet<string> = new Set([
+  'listeners',
+  'advertised.listeners',
+  'topics',
+  'routes',
+  'links',
+  'sources',
+]);
+
 function rowOf(rows: readonly Row[], name: string): Row {
   const row = rows.find((candidate) => candidate.name === name);
   if (row !== undefined) return row;
+  const section = name.split('.')[0]!;
+  if (SECTIONS.has(section)) {
+    throw new UsageError(`"${section}" is a section of its own; it is explained in: headwater config reference`);
+  }
   const near = suggest(
     name,
     rows.map((candidate) => candidate.name),

@@ -92,7 +92,7 @@ export const SETTINGS = [
     default: null,
     unit: 'min',
     runtime: false,
-    doc: 'The same in minutes.',
+    doc: '`log.retention.ms` in minutes.',
   },
   {
     name: 'log.retention.hours',
@@ -102,7 +102,7 @@ export const SETTINGS = [
     default: 168,
     unit: 'h',
     runtime: false,
-    doc: 'The same in hours. Longer: more history to replay and more disk; records leave earlier only when a size limit asks for it.',
+    doc: '`log.retention.ms` in hours. Longer: more history to replay and more disk; records leave earlier only when a size limit asks for it.',
   },
   {
     name: 'log.retention.bytes',

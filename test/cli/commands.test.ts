@@ -97,6 +97,8 @@ describe('headwater config', () => {
   it('explains a setting', async () => {
     expect((await run('config explain flush.ms')).out).toMatch(/^flush\.ms: a whole number from 0 to 60000 ms/);
     expect((await run('config explain flash.ms')).err).toContain('did you mean flush.ms?');
+    expect((await run('config explain listeners')).err).toContain('"listeners" is a section of its own');
+    expect((await run('config explain links.up.type')).err).toContain('"links" is a section of its own');
   });
 
   it('a broker does not start on a mistake', async () => {
