@@ -166,7 +166,6 @@ export class MqttEdge {
     this.#sessions = new Sessions({
       clock,
       ageOf,
-      meta,
       store: new SessionStore(meta, fanOut, clock, counters),
       subscriptions,
       delivery,

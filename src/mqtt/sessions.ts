@@ -5,7 +5,6 @@
 import type { Clock } from '../env.ts';
 import { MQTT_CATCH_UP_READ_BYTES, MQTT_SESSIONS_MAX } from '../limits.ts';
 import type { Logger } from '../logger.ts';
-import type { MetaStore } from '../store/meta.ts';
 import { MqttError, REASON } from '../wire/mqtt/reason.ts';
 import type { Connection } from './connection.ts';
 import type { MqttCounters } from './counters.ts';
@@ -26,7 +25,6 @@ const SAVE_FEW_MAX = 64;
 export interface SessionsDependencies {
   readonly clock: Clock;
   readonly ageOf: AgeOf;
-  readonly meta: MetaStore;
   readonly store: SessionStore;
   readonly subscriptions: Subscriptions;
   readonly delivery: DeliveryContext;
@@ -144,9 +142,10 @@ export class Sessions {
     old.connection = null;
     old.will = null;
     old.delivery.detach();
-    this.#deps.subscriptions.disconnectAll(old, false);
-    connection?.takenOver(); // [MQTT-3.1.4-3]
     const resumes = !clean && old.persistent;
+    // A shared group whose only member this is lives on with its backlog until the session is connected again.
+    this.#deps.subscriptions.disconnectAll(old, resumes);
+    connection?.takenOver(); // [MQTT-3.1.4-3]
     // When it resumes, its CONNECT takes a delayed will away, unless it fails.
     if (will !== null) this.#deps.wills.ended(clientId, will, resumes ? will.delay : 0);
     if (resumes) return old;
@@ -227,9 +226,7 @@ export class Sessions {
     const state = new Promise<void>((resolve, reject) =>
       store.saveState(session, (error) => (error == null ? resolve() : reject(error))),
     );
-    const groups = this.#deps.subscriptions.saveGroupsOf(session);
-    const stored = groups.length === 0 ? null : this.#deps.meta.write(groups);
-    await Promise.all([state, store.saveInfo(session, true), stored]);
+    await Promise.all([state, store.saveInfo(session, true), this.#deps.subscriptions.saveGroupsOf(session)]);
   }
 
   /** Wills that are due, sessions that expired. Called about once a second. */
@@ -258,15 +255,14 @@ export class Sessions {
 
   /** Stores what changed. Called every few seconds, and with `everything` at the stop. */
   async save(everything: boolean): Promise<void> {
-    const { store, subscriptions, meta } = this.#deps;
+    const { store, subscriptions } = this.#deps;
     const writes: Promise<void>[] = [];
     for (const session of this.#active.values()) {
       if (!session.persistent || !(everything || session.delivery.dirty)) continue;
       if (everything) writes.push(store.saveInfo(session, false));
       writes.push(new Promise((resolve) => store.saveState(session, () => resolve())));
     }
-    const groups = subscriptions.saveGroups((id) => this.#active.get(id)?.persistent === true, this.#active.values());
-    if (groups.length > 0) writes.push(meta.write(groups));
+    writes.push(subscriptions.saveGroups(this.#active.values()));
     await Promise.all(writes);
   }
 

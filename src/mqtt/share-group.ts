@@ -29,6 +29,8 @@ export class ShareGroup implements Target, CatchingUp, BacklogOwner {
   readonly backlog: Backlog;
   /** Sessions that sleep and will be members again. */
   readonly sleepers = new Set<string>();
+  /** Digest of what the store has of the group; empty: it has nothing; null: that is not known. */
+  stored: string | null = '';
   readonly #context: DeliveryContext;
   #members: Member[] = [];
   #turn = 0;

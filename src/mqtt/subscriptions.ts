@@ -1,8 +1,9 @@
 /** Subscribing and unsubscribing: the session's list, the index of connected sessions, the shared groups. */
+import { createHash } from 'node:crypto';
 import { decode, encode } from 'cbor-x';
 import { MQTT_SUBSCRIPTIONS_MAX, MQTT_SUBSCRIPTIONS_PER_SESSION_MAX } from '../limits.ts';
 import { metaKey, metaRange, parseMetaKey } from '../store/keys.ts';
-import type { MetaOperation, MetaStore } from '../store/meta.ts';
+import type { MetaStore } from '../store/meta.ts';
 import { MqttError, REASON } from '../wire/mqtt/reason.ts';
 import type { DeliveryContext } from './delivery.ts';
 import type { FanOut } from './fan-out.ts';
@@ -16,6 +17,10 @@ type StoredGroup = {
   readonly c: readonly [string, number, number][];
   readonly m: readonly string[];
 };
+
+function digestOf(value: Uint8Array | null): string {
+  return value === null ? '' : createHash('sha256').update(value).digest('base64');
+}
 
 export class Subscriptions {
   readonly #index: SubscriptionIndex;
@@ -41,6 +46,7 @@ export class Subscriptions {
       const text = String(parseMetaKey(key)[1]);
       const stored = decode(value) as StoredGroup;
       const group = new ShareGroup(text, parse(text), this.#context);
+      group.stored = digestOf(value);
       for (const clientId of stored.m) group.sleepers.add(clientId);
       for (const [topicId, partition, offset] of stored.c) {
         const feed = this.#fanOut.feedAt(topicId, partition);
@@ -107,7 +113,7 @@ export class Subscriptions {
     if (!group.isEmpty || group.sleepers.size > 0) return;
     this.#groups.delete(group.text);
     this.#index.remove(group, group.subscription);
-    this.#meta.write([{ key: metaKey('session', 'group', group.text), value: null }]).catch(() => undefined);
+    if (group.stored !== '') this.#write([[group, null]]).catch(() => undefined);
   }
 
   /** The connection of a session ended. `sleeps`: the session goes on without one. */
@@ -122,41 +128,61 @@ export class Subscriptions {
     }
   }
 
-  /** Positions of the groups that must outlive a restart. */
-  saveGroups(persistentMember: (clientId: string) => boolean, members: Iterable<Session>): MetaOperation[] {
-    const kept = new Map<string, string[]>();
-    for (const group of this.#groups.values()) if (group.sleepers.size > 0) kept.set(group.text, [...group.sleepers]);
-    for (const session of members) {
-      if (!persistentMember(session.clientId)) continue;
+  /** Stores the groups that must outlive a restart, those that changed since: an idle broker must not wear the card. */
+  async saveGroups(sessions: Iterable<Session>): Promise<void> {
+    const kept = new Map<ShareGroup, Set<string>>();
+    for (const group of this.#groups.values()) if (group.sleepers.size > 0) kept.set(group, new Set(group.sleepers));
+    for (const session of sessions) {
+      if (!session.persistent) continue;
       for (const text of session.subscriptions.keys()) {
-        if (text.startsWith('$share/')) kept.set(text, [...(kept.get(text) ?? []), session.clientId]);
+        const group = this.#groups.get(text);
+        if (group !== undefined) kept.set(group, (kept.get(group) ?? new Set()).add(session.clientId));
       }
     }
-    return [...kept].map(([text, clientIds]) => this.#stored(text, clientIds));
+    const changed: [ShareGroup, Uint8Array | null][] = [];
+    for (const group of this.#groups.values()) {
+      const clientIds = kept.get(group);
+      const value = clientIds === undefined ? null : this.#valueOf(group, clientIds);
+      if (group.stored !== digestOf(value)) changed.push([group, value]);
+    }
+    await this.#write(changed);
   }
 
-  /** The groups that a persistent session is a member of, connected or not. */
-  saveGroupsOf(session: Session): MetaOperation[] {
-    const operations: MetaOperation[] = [];
+  /** The groups that a persistent session is a member of, connected or not: durable when it returns. */
+  async saveGroupsOf(session: Session): Promise<void> {
+    const all: [ShareGroup, Uint8Array | null][] = [];
     for (const text of session.subscriptions.keys()) {
       const group = this.#groups.get(text);
       if (group === undefined) continue;
-      operations.push(this.#stored(text, [...new Set([...group.sleepers, session.clientId])]));
+      all.push([group, this.#valueOf(group, new Set([...group.sleepers, session.clientId]))]);
     }
-    return operations;
+    await this.#write(all);
   }
 
-  #stored(text: string, clientIds: readonly string[]): MetaOperation {
-    const group = this.#groups.get(text);
+  /** After a write that failed it is not known what the disk has: the next one writes again, whatever it would be. */
+  async #write(values: readonly [ShareGroup, Uint8Array | null][]): Promise<void> {
+    if (values.length === 0) return;
+    const operations = values.map(([{ text }, value]) => ({ key: metaKey('session', 'group', text), value }));
+    // Before it is written: the next tick may come first.
+    for (const [group, value] of values) group.stored = digestOf(value);
+    try {
+      await this.#meta.write(operations);
+    } catch (error) {
+      for (const [group] of values) group.stored = null;
+      throw error;
+    }
+  }
+
+  #valueOf(group: ShareGroup, clientIds: ReadonlySet<string>): Uint8Array {
     const positions = new Map<Feed, number>();
-    for (const feed of group === undefined ? [] : this.#fanOut.feedsFor(group.levels)) positions.set(feed, feed.fanned);
-    for (const [feed, offset] of group?.backlog.places ?? []) positions.set(feed, offset);
+    for (const feed of this.#fanOut.feedsFor(group.levels)) positions.set(feed, feed.fanned);
+    for (const [feed, offset] of group.backlog.places ?? []) positions.set(feed, offset);
     const c = [...positions].map(([feed, offset]): [string, number, number] => [
       feed.partition.topic.id,
       feed.partition.index,
       offset,
     ]);
-    const stored: StoredGroup = { v: 1, c, m: clientIds };
-    return { key: metaKey('session', 'group', text), value: encode(stored) };
+    const stored: StoredGroup = { v: 1, c, m: [...clientIds] };
+    return encode(stored);
   }
 }
