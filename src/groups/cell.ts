@@ -42,6 +42,8 @@ export class GroupCell {
   #stored = false;
   #writing = false;
   #commits = 0;
+  /** A write failed: the disk may have it all the same, and memory does not know. */
+  #doubtful = false;
   #draining = false;
   #retryAt = 0;
   #timer: Timer | null = null;
@@ -81,7 +83,10 @@ export class GroupCell {
     this.#commits++;
     const finish = (error: HeadwaterError | null) => {
       this.#commits--;
-      if (error !== null) this.#host.writeFailed(this, error);
+      if (error !== null) {
+        this.#doubtful = true;
+        this.#host.writeFailed(this, error);
+      }
       done(error);
       this.#account();
       this.#drain();
@@ -90,6 +95,11 @@ export class GroupCell {
       () => finish(null),
       (cause) => finish(asHeadwaterError(cause)),
     );
+  }
+
+  /** The offsets in memory are those on the disk. Not while commits are being written, nor after one failed. */
+  get offsetsAreStored(): boolean {
+    return this.#commits === 0 && !this.#doubtful;
   }
 
   stop(): void {
@@ -113,6 +123,8 @@ export class GroupCell {
       },
       (cause) => {
         this.#writing = false;
+        // It may have removed the group, offsets and all.
+        this.#doubtful = true;
         this.#host.writeFailed(this, asHeadwaterError(cause));
         for (const refuse of decision.refusals ?? []) refuse();
         this.#retryAt = this.#host.clock.monotonic() + RETRY_MS;

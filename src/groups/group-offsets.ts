@@ -4,7 +4,7 @@ import type { Metrics, Series } from '../metrics.ts';
 import type { MetaOperation } from '../store/meta.ts';
 import type { GroupCell } from './cell.ts';
 import { GROUP_ERROR } from './errors.ts';
-import { type CommittedOffset, expiredOffsets, type OffsetEntry } from './offsets.ts';
+import { type CommittedOffset, expiredOffsets, type OffsetEntry, repeatedFor } from './offsets.ts';
 import { encodeOffset, type GroupRecord, offsetKey, pendingKey } from './records.ts';
 import { groupValue, NOTHING } from './step.ts';
 import { alive } from './step-member.ts';
@@ -132,6 +132,8 @@ export class GroupOffsets {
     const expiresAt = retentionMs >= 0 && wall >= 0 ? wall + retentionMs : -1;
     const operations: MetaOperation[] = [];
     const entries: OffsetEntry[] = [];
+    let repeated = 0;
+    const mayRepeat = producerId === null && cell.offsetsAreStored;
     const errors = offsets.map(({ topic: name, partition, offset, leaderEpoch, metadata }): number => {
       const topic = this.#parts.log.topic(name);
       if (topic?.partitions[partition] === undefined) return GROUP_ERROR.UNKNOWN_TOPIC_OR_PARTITION;
@@ -148,13 +150,19 @@ export class GroupOffsets {
         expiresAt,
         order: ++this.#order,
       };
+      const entry = { topic: name, topicId: topic.id, partition, value };
+      if (mayRepeat && cell.offsets.isRepeated(entry, repeatedFor(this.#parts.retentionMs))) {
+        repeated++;
+        return GROUP_ERROR.NONE;
+      }
       const groupId = cell.group.id;
       const key =
         producerId === null ? offsetKey(groupId, name, partition) : pendingKey(producerId, groupId, name, partition);
       operations.push({ key, value: encodeOffset(topic.id, value) });
-      entries.push({ topic: name, topicId: topic.id, partition, value });
+      entries.push(entry);
       return GROUP_ERROR.NONE;
     });
+    this.#commits.value += repeated;
     if (operations.length === 0) {
       resolve(errors);
       return;

@@ -7,12 +7,27 @@ export interface CommittedOffset {
   /** -1: unknown. */
   readonly leaderEpoch: number;
   readonly metadata: string;
-  /** Milliseconds since 1970; -1 when the clock was not to be trusted. */
+  /**
+   * Milliseconds since 1970; -1 when the clock was not to be trusted. Commits that repeat it are not stored for
+   * `repeatedFor` ms: the last of them may have come that much later.
+   */
   readonly committedAt: number;
   /** Set by clients of OffsetCommit v2-4 (retention_time_ms); -1: the broker's retention. */
   readonly expiresAt: number;
   /** Ascends with every commit of this broker: the later of a commit and a transaction's commit wins. */
   readonly order: number;
+}
+
+/**
+ * How long a commit that says what is stored already is acknowledged without a write, ms. Java's consumers commit their
+ * positions every five seconds whether they moved or not. Apache Kafka appends a record each time, which here would be a
+ * synced write each: some 350 MB a day of an idle consumer. What such a commit does change is how old the offset is for
+ * retention, so retention waits as much longer (`expiredOffsets`): an offset is never forgotten earlier than Kafka would.
+ */
+const REPEATED_MAX_MS = 600_000;
+
+export function repeatedFor(retentionMs: number): number {
+  return Math.min(REPEATED_MAX_MS, retentionMs / 100);
 }
 
 interface TopicOffsets {
@@ -51,6 +66,9 @@ function take(topics: Map<string, TopicOffsets>, topic: string, partition: numbe
   return -entryBytes(value) - 256;
 }
 
+/** What the client asked for, ms; -1: nothing. */
+const keptFor = ({ expiresAt, committedAt }: CommittedOffset) => (expiresAt < 0 ? -1 : expiresAt - committedAt);
+
 const entryBytes = (value: CommittedOffset) => 128 + 2 * value.metadata.length;
 
 function* entriesOf(topics: ReadonlyMap<string, TopicOffsets>): Iterable<OffsetEntry> {
@@ -76,6 +94,22 @@ export class OffsetTable {
 
   put(entry: OffsetEntry): void {
     this.bytes += put(this.#topics, entry);
+  }
+
+  /**
+   * Whether a commit says what is there, of not more than `withinMs` ago. Not while a transaction is about to commit the
+   * partition: the later of the two wins.
+   */
+  isRepeated({ topic, topicId, partition, value }: OffsetEntry, withinMs: number): boolean {
+    const of = this.#topics.get(topic);
+    const before = of?.topicId === topicId ? of.partitions.get(partition) : undefined;
+    if (before === undefined || this.isUnstable(topic, partition)) return false;
+    if (before.offset !== value.offset || before.leaderEpoch !== value.leaderEpoch) return false;
+    if (before.metadata !== value.metadata || keptFor(before) !== keptFor(value)) return false;
+    // Without a time, only what has none either: it is given one when the clock is believed (retention).
+    if (before.committedAt < 0 || value.committedAt < 0) return before.committedAt === value.committedAt;
+    const age = value.committedAt - before.committedAt;
+    return age >= 0 && age < withinMs;
   }
 
   delete(topic: string, partition: number): void {
@@ -129,6 +163,7 @@ export class OffsetTable {
  * empty; for a group without members ever, from each commit; for a group at work only topics it no longer subscribes to
  * (KIP-211). What was stamped by an untrusted clock never counts as old: the caller stamps it anew first. `writtenAt`
  * corrects what a wrong clock stamped; null: nobody knows, and it is not old.
+ * A commit counts as `repeatedFor` ms younger than its stamp: it may have been repeated.
  */
 export function expiredOffsets(
   group: Group,
@@ -141,17 +176,18 @@ export function expiredOffsets(
     const written = writtenAt(since);
     return written !== null && now - written >= ms;
   };
+  const committed = (value: CommittedOffset, ms: number) => lasted(value.committedAt, ms + repeatedFor(retentionMs));
   const subscribed = group.state === 'Stable' ? subscribedTopics(group) : null;
   const isOld = ({ topic, partition, value }: OffsetEntry): boolean => {
     if (value.committedAt < 0 || offsets.isUnstable(topic, partition)) return false;
     if (group.protocolType === null) {
-      return lasted(value.committedAt, value.expiresAt >= 0 ? value.expiresAt - value.committedAt : retentionMs);
+      return committed(value, value.expiresAt >= 0 ? keptFor(value) : retentionMs);
     }
     if (group.state === 'Empty') {
-      if (value.expiresAt >= 0) return lasted(value.committedAt, value.expiresAt - value.committedAt);
-      return group.stateAt >= 0 && lasted(group.stateAt, retentionMs) && lasted(value.committedAt, retentionMs);
+      if (value.expiresAt >= 0) return committed(value, keptFor(value));
+      return group.stateAt >= 0 && lasted(group.stateAt, retentionMs) && committed(value, retentionMs);
     }
-    return subscribed !== null && !subscribed.has(topic) && lasted(value.committedAt, retentionMs);
+    return subscribed !== null && !subscribed.has(topic) && committed(value, retentionMs);
   };
   return [...offsets.entries()].filter(isOld);
 }

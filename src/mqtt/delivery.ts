@@ -184,7 +184,8 @@ export class Delivery implements Target, CatchingUp, BacklogOwner {
     }
     this.#context.counters.deliveries.value++;
     this.#context.counters.packetsOut.value++;
-    this.dirty = true;
+    // A stored state has positions for subscriptions above QoS 0, and what is in flight and can be found again.
+    if (feed !== null ? match.qos > 0 : retained && qos > 0) this.dirty = true;
     if (qos === 0) {
       link.output.writePublish(encoded, 0, false);
       return;
@@ -260,7 +261,7 @@ export class Delivery implements Target, CatchingUp, BacklogOwner {
     if (outgoing === undefined) return;
     this.outgoing.delete(packetId);
     this.#inFlight(outgoing, 0);
-    this.dirty = true;
+    if (outgoing.feed !== null || outgoing.retainedTopic !== null) this.dirty = true;
     this.hasRoomAgain();
   }
 

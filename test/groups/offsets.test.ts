@@ -101,6 +101,104 @@ describe('OffsetCommit', () => {
   });
 });
 
+describe('a commit of what is stored already', () => {
+  const writes = async (...offsets: OffsetToCommit[]) => {
+    bench.disk.arm();
+    expect(await commit('g', ...offsets)).toEqual(offsets.map(() => 0));
+    return bench.disk.counts.write;
+  };
+
+  it('is acknowledged without a write, for ten minutes', async () => {
+    expect(await writes(entry(0, 5))).toBe(1);
+    for (let i = 0; i < 119; i++) {
+      await bench.clock.advance(5_000);
+      expect(await writes(entry(0, 5))).toBe(0);
+    }
+    await bench.clock.advance(5_000);
+    expect(await writes(entry(0, 5))).toBe(1);
+    await bench.restart();
+    expect(committed('g')).toBe(5);
+    expect(await writes(entry(0, 5))).toBe(0);
+  });
+
+  it.each([
+    ['offset', { offset: 4 }],
+    ['leader epoch', { leaderEpoch: 3 }],
+    ['metadata', { metadata: 'x' }],
+    ['partition', { partition: 1 }],
+  ])('with another %s it is another', async (_, changes) => {
+    await commit('g', entry(0, 5));
+    expect(await writes({ ...entry(0, 5), ...changes })).toBe(1);
+    expect(await writes({ ...entry(0, 5), ...changes })).toBe(0);
+  });
+
+  it('beside one that is not: both are acknowledged, the new one is stored', async () => {
+    await commit('g', entry(0, 5), entry(1, 5));
+    expect(await writes(entry(0, 5), entry(1, 6))).toBe(1);
+    await bench.restart();
+    expect([committed('g'), committed('g', 't', 1)]).toEqual([5, 6]);
+  });
+
+  it('is stored when another one is still being written: the last one counts', async () => {
+    await commit('g', entry(0, 5));
+    const both = [6, 5].map((offset) =>
+      park(bench.coordinator.offsets.commit('g', { ...SIMPLE, offsets: [entry(0, offset)] })),
+    );
+    await turns();
+    expect(both.map(({ result }) => result)).toEqual([[0], [0]]);
+    await bench.restart();
+    expect(committed('g')).toBe(5);
+  });
+
+  it('is stored after a write that failed: what the disk has is not known', async () => {
+    await commit('g', entry(0, 5));
+    // The sync fails, the write does not.
+    bench.disk.arm({ at: 1, code: 'STORE_FAILED', kind: 'write', applied: true });
+    expect(await commit('g', entry(0, 6))).toEqual([15]);
+    expect(await writes(entry(0, 5))).toBeGreaterThan(0);
+    await bench.restart();
+    expect(committed('g')).toBe(5);
+  });
+
+  it('wins over a transaction that was there before it', async () => {
+    await commit('g', entry(0, 5));
+    await pending(7, entry(0, 9));
+    await commit('g', entry(0, 5));
+    await now(bench.coordinator.offsets.endTransaction('g', 7, true).then(() => true));
+    expect(committed('g')).toBe(5);
+  });
+
+  it('to a topic made anew is one of that topic', async () => {
+    await commit('g', entry(0, 5));
+    bench.topics.delete('t');
+    bench.topics.add('t', 12);
+    await commit('g', entry(0, 5));
+    await turns();
+    await bench.restart();
+    expect(committed('g')).toBe(5);
+  });
+
+  it('with a clock that is not believed: none that has a time, one that has none', async () => {
+    await commit('g', entry(0, 5));
+    bench.trusted = false;
+    expect([await writes(entry(0, 5)), await writes(entry(0, 5))]).toEqual([1, 0]);
+    bench.trusted = true;
+    expect([await writes(entry(0, 5)), await writes(entry(0, 5))]).toEqual([1, 0]);
+  });
+
+  it('keeps the offset for the whole retention from then on, over a crash too', async () => {
+    await commit('g', entry(0, 5));
+    await bench.clock.advance(9 * MINUTE);
+    expect(await writes(entry(0, 5))).toBe(0);
+    await bench.clock.advance(3 * MINUTE);
+    await bench.restart();
+    await bench.clock.advance(7 * DAY - 3 * MINUTE - 1);
+    expect(committed('g')).toBe(5);
+    await bench.clock.advance(20 * MINUTE);
+    expect(committed('g')).toBe(-1);
+  });
+});
+
 describe('OffsetFetch', () => {
   it('of everything lists what is committed', async () => {
     await commit('g', entry(3, 7), entry(1, 8, { topic: 'u' }));
@@ -224,7 +322,8 @@ describe('retention of offsets', () => {
     await commit('g', entry(1, 2));
     await bench.clock.advance(6 * DAY - 1);
     expect([committed('g'), committed('g', 't', 1)]).toEqual([1, 2]);
-    await bench.clock.advance(10 * MINUTE);
+    // Ten minutes later than that: it may have been repeated.
+    await bench.clock.advance(20 * MINUTE);
     expect([committed('g'), committed('g', 't', 1)]).toEqual([-1, 2]);
     await bench.clock.advance(DAY);
     expect(bench.coordinator.list()).toEqual([]);

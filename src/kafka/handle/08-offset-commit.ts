@@ -4,7 +4,10 @@ import { offsetsOf, perPartition } from '../offsets.ts';
 
 export const offsetCommitHandler = handler({
   api: offsetCommit,
-  deviations: ['commitTimestamp of v1 is ignored: retention counts from the time of the commit here.'],
+  deviations: [
+    'commitTimestamp of v1 is ignored: retention counts from the time of the commit here.',
+    'A commit that says what is stored already is written again only after ten minutes; retention waits as much longer.',
+  ],
   async handle(context, request, version, connection) {
     const mayRead = (topic: string) => connection.allows('read', 'topic', topic);
     const topics = await perPartition(context, request.topics, mayRead, (allowed) =>
