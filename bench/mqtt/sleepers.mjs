@@ -80,6 +80,11 @@ async function start() {
 }
 const status = () => readFileSync(`/proc/${broker.child.pid}/status`, 'utf8');
 const rss = () => Number(/VmRSS:\s+(\d+)/.exec(status())[1]) / 1024;
+/** Processor time of the broker, seconds: what a busy machine changes least. */
+function processorSeconds() {
+  const fields = readFileSync(`/proc/${broker.child.pid}/stat`, 'utf8').split(') ')[1].split(' ');
+  return (Number(fields[11]) + Number(fields[12])) / 100;
+}
 const peakRss = () => Number(/VmHWM:\s+(\d+)/.exec(status())[1]) / 1024;
 async function metric(name) {
   const body = await (await fetch(`http://127.0.0.1:${broker.http}/metrics`)).text();
@@ -269,9 +274,11 @@ try {
   result.wideReadShare = WIDE === 0 ? 0 : read / WIDE / stored;
 
   before += read;
+  const processorBefore = processorSeconds();
   since = performance.now();
   await inWaves(range(0, SESSIONS), drain);
   result.drainSeconds = seconds(since);
+  result.drainProcessorSeconds = processorSeconds() - processorBefore;
   read = (await metric('headwater_log_read_bytes_total')) - before;
   result.sessionReadShare = read / SESSIONS / stored;
   result.readBytes = read;
@@ -297,7 +304,7 @@ else {
     `RSS MB: ${result.rssEmpty.toFixed(0)} empty, ${result.rssAsleep.toFixed(0)} sessions asleep, ${result.rssPublished.toFixed(0)} published, ${result.rssRestarted.toFixed(0)} after kill -9 and start, ${result.rssDrained.toFixed(0)} drained, peak ${result.rssPeak.toFixed(0)}`,
   );
   say(
-    `seconds: ${result.subscribeSeconds.toFixed(1)} to subscribe, ${result.publishSeconds.toFixed(1)} to publish, ${result.startSeconds.toFixed(1)} to start again, ${result.drainSeconds.toFixed(1)} to drain (${Math.round(RECORDS / result.drainSeconds)} records/s)`,
+    `seconds: ${result.subscribeSeconds.toFixed(1)} to subscribe, ${result.publishSeconds.toFixed(1)} to publish, ${result.startSeconds.toFixed(1)} to start again, ${result.drainSeconds.toFixed(1)} to drain (${Math.round(RECORDS / result.drainSeconds)} records/s; ${result.drainProcessorSeconds.toFixed(1)} of processor)`,
   );
   say(
     `read of the log: ${(result.wideReadShare * 100).toFixed(1)} % for a session that wants 1/${SITES} (${(result.wideSeconds / Math.max(1, WIDE)).toFixed(2)} s each), ${(result.sessionReadShare * 100).toFixed(2)} % for one that wants 1/${SESSIONS}`,
