@@ -116,6 +116,8 @@ export class TableFile {
   #sizes = new Uint32Array(0);
   firstKey: Buffer = Buffer.alloc(0);
   lastKey: Buffer = Buffer.alloc(0);
+  /** The value of the last key, which was read to find that: for the first who asks. */
+  #lastValue: Buffer | null = null;
 
   private constructor(handle: FileHandle) {
     this.#handle = handle;
@@ -171,6 +173,14 @@ export class TableFile {
     const cursor = new BlockCursor(lastBlock);
     while (cursor.next());
     this.lastKey = Buffer.from(cursor.key);
+    this.#lastValue = Buffer.from(cursor.value);
+  }
+
+  /** The value of the last key, once; null: it has to be read. */
+  takeLastValue(): Buffer | null {
+    const value = this.#lastValue;
+    this.#lastValue = null;
+    return value;
   }
 
   async #parseIndex(content: Buffer): Promise<void> {
