@@ -126,6 +126,8 @@ export class SliceWriter {
   #filter = new KeyFilterBuilder();
   /** The chunk before this one on its way out of the memtable. */
   #forcing: Promise<void> = Promise.resolve();
+  /** The chunks before that one are out: its turn has come, and the present chunk may have its memtable. */
+  #turn: Promise<void> = Promise.resolve();
   #sealing: Promise<void> = Promise.resolve();
   #broken = false;
   /** A slice with at least one chunk is closed at the next chunk. */
@@ -189,6 +191,9 @@ export class SliceWriter {
     // Without a wait where none is needed: the write is issued before the caller goes on.
     if (this.#needsSlice()) await this.#openNext();
     if (batches.length === 0) return;
+    // Where the disk is slower than we are the last chunk still waits to be forced out: a commit now would share its
+    // memtable, and tables would overlap.
+    if (this.#fill.entries === 0) await this.#turn;
     const slice = this.#slice!;
     const batch = slice.database!.batch();
     const chunkId = this.#chunkId;
@@ -318,6 +323,7 @@ export class SliceWriter {
     this.#beginChunk();
     // Issued before the next commit: it reaches LevelDB's writer queue first, so the next chunk begins a new memtable.
     const database = slice.database!;
+    this.#turn = this.#forcing;
     this.#forcing = this.#forcing
       .then(() => database.compact(OUTSIDE_DATA, OUTSIDE_DATA))
       .catch((error: unknown) => {
