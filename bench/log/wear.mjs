@@ -42,7 +42,10 @@ function reading(device, n) {
 async function measure(title, settings) {
   const directory = mkdtempSync(join(tmpdir(), 'wear-'));
   const config = join(directory, 'config.yaml');
-  writeFileSync(config, `data.dir: ${join(directory, 'data')}\nlisteners: { mqtt: 127.0.0.1:0, kafka: 127.0.0.1:0, http: off }\n${settings}\n`);
+  writeFileSync(
+    config,
+    `data.dir: ${join(directory, 'data')}\nlisteners: { mqtt: 127.0.0.1:0, kafka: 127.0.0.1:0, http: off }\n${settings}\n`,
+  );
   const broker = spawn(HEADWATER, ['serve', '--config', config], { stdio: ['ignore', 'pipe', 'pipe'] });
   try {
     let output = '';

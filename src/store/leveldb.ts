@@ -3,7 +3,7 @@
  * open for as long as the store is: LevelDB's file lock refuses a second process and is released by the kernel when ours
  * dies. The file `FORMAT` carries the version of everything beside it (FORMAT.md).
  */
-import { mkdir, readdir, readFile, rename, rm, stat, statfs } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rename, rm, rmdir, stat, statfs, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Level } from 'level';
 import { HeadwaterError } from '../errors.ts';
@@ -158,9 +158,15 @@ class LevelStore implements Store {
     const path = this.#path(name);
     this.#sound.delete(name);
     try {
-      await rm(path, { recursive: true, force: true });
-    } catch (error) {
-      throw storeError(name, 'remove', error);
+      // A database is a flat directory: half the calls, and half the time of this thread, of a recursive removal.
+      await Promise.all((await readdir(path)).map((file) => unlink(join(path, file))));
+      await rmdir(path);
+    } catch {
+      try {
+        await rm(path, { recursive: true, force: true });
+      } catch (error) {
+        throw storeError(name, 'remove', error);
+      }
     }
   }
 
