@@ -195,8 +195,10 @@ export class Broker {
     await this.#declare();
 
     const parts = { meta: log.meta, log, env, metrics, logger };
+    const { follows } = log;
     const groups = new GroupCoordinator({
       ...parts,
+      follows,
       mayCommit: () => log.changeRefusal('offset is committed') === null,
       trustedNow,
       writtenAt,

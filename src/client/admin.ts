@@ -231,11 +231,11 @@ export class Admin {
     );
   }
 
-  /** Every broker is asked for the groups that it coordinates. */
-  async groups(): Promise<{ id: string; protocolType: string; state: string }[]> {
-    const { brokers } = await this.#cluster.metadata([]);
+  /** Every broker, or this one, is asked for the groups that it coordinates. */
+  async groups(brokerId?: number): Promise<{ id: string; protocolType: string; state: string }[]> {
+    const ids = brokerId === undefined ? (await this.#cluster.metadata([])).brokers.map(({ id }) => id) : [brokerId];
     const lists = await Promise.all(
-      brokers.map(async ({ id }) => {
+      ids.map(async (id) => {
         const answer = await (await this.#cluster.broker(id)).send(listGroups, {});
         checkCode(answer.errorCode, 'list of groups');
         return answer.groups;

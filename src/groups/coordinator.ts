@@ -18,7 +18,15 @@ import { decodeRecord, GROUP_RECORDS, type GroupRecord } from './records.ts';
 import type { GroupState } from './states.ts';
 import { type GroupOptions, joinError, release, type StepContext, syncError } from './step.ts';
 import { type JoinRequest, join } from './step-join.ts';
-import { heartbeat, type Leaver, leave, type MemberRequest, type SyncRequest, sync } from './step-member.ts';
+import {
+  dropMembers,
+  heartbeat,
+  type Leaver,
+  leave,
+  type MemberRequest,
+  type SyncRequest,
+  sync,
+} from './step-member.ts';
 
 export interface GroupSettings {
   /** `group.initial.rebalance.delay.ms`, 0 to 2^31-1. Kafka's default is 3000; an edge broker has few members. */
@@ -50,6 +58,11 @@ export interface GroupCoordinatorParts {
   readonly trustedNow?: () => number | null;
   /** When what the clock stamped was written, ms, where the clock was wrong; null: nobody knows. Default: the stamp. */
   readonly writtenAt?: (timestamp: number) => number | null;
+  /**
+   * Another broker leads and decides what is forgotten; this one only has what that one has (a standby). It tells no time
+   * then: nothing is stamped, and what is not stamped does not age. Default: it leads.
+   */
+  readonly follows?: boolean;
   /** Whether there is space for commits. Default: always. */
   readonly mayCommit?: () => boolean;
   readonly settings?: Partial<GroupSettings>;
@@ -157,6 +170,10 @@ export class GroupCoordinator {
       if (kind === 'deleted' && this.#state === 'running') this.offsets.forgetTopic(topic.name, topic.id);
     });
     this.offsets.dropOrphans();
+    if (this.#parts.follows === true) {
+      this.offsets.follow();
+      for (const cell of [...this.#cells.values()]) cell.step((context) => dropMembers(cell.group, context));
+    }
     for (const cell of [...this.#cells.values()]) cell.begin();
     this.#retention = env.clock.every(this.#settings.retentionCheckMs, () => this.offsets.enforceRetention());
   }
@@ -328,7 +345,8 @@ export class GroupCoordinator {
   }
 
   #trustedNow(): number | null {
-    const { trustedNow, env } = this.#parts;
+    const { trustedNow, env, follows } = this.#parts;
+    if (follows === true) return null;
     return trustedNow === undefined ? env.clock.now() : trustedNow();
   }
 

@@ -320,27 +320,59 @@ export class GroupOffsets {
     }
   }
 
+  /**
+   * This broker follows another from now on. Only the leader knows who is alive, so only the leader lets offsets age: the
+   * stamps of an earlier lead go, and whatever is here begins to age when this broker leads (KIP-211 counts from when a
+   * group became empty; until then nobody had the chance to come back). What transactions held back goes: the promotion
+   * of the other broker aborted them.
+   */
+  follow(): void {
+    for (const cell of this.#parts.cells.values()) {
+      cell.enqueue(() => {
+        this.#forgetPending(cell, () => true);
+        const stamped = [...cell.offsets.entries()].filter(({ value }) => value.committedAt >= 0);
+        this.#stamp(cell, stamped, { committedAt: -1, expiresAt: -1 });
+      }, true);
+    }
+  }
+
   #forgetWhere(cell: GroupCell, goes: (entry: OffsetEntry) => boolean): void {
     cell.enqueue(() => {
-      const held = [...cell.offsets.pending()].filter(({ entry }) => goes(entry));
-      const pending = held.map(({ producerId, entry }) => ({
-        key: pendingKey(producerId, cell.group.id, entry.topic, entry.partition),
-        value: null,
-      }));
-      if (pending.length > 0) {
-        cell.write(pending, (error) => {
-          if (error !== null) return;
-          for (const { producerId, entry } of held)
-            cell.offsets.deletePending(producerId, entry.topic, entry.partition);
-        });
-      }
+      this.#forgetPending(cell, goes);
       this.#forget(cell, [...cell.offsets.entries()].filter(goes));
     }, true);
   }
 
+  /** In turn and alone. */
+  #forgetPending(cell: GroupCell, goes: (entry: OffsetEntry) => boolean): void {
+    const held = [...cell.offsets.pending()].filter(({ entry }) => goes(entry));
+    if (held.length === 0) return;
+    const operations = held.map(({ producerId, entry }) => ({
+      key: pendingKey(producerId, cell.group.id, entry.topic, entry.partition),
+      value: null,
+    }));
+    cell.write(operations, (error) => {
+      if (error !== null) return;
+      for (const { producerId, entry } of held) cell.offsets.deletePending(producerId, entry.topic, entry.partition);
+    });
+  }
+
+  /** The same offsets with other times; in turn and alone. */
+  #stamp(cell: GroupCell, entries: readonly OffsetEntry[], times: Partial<CommittedOffset>): void {
+    if (entries.length === 0) return;
+    const stamped = entries.map((entry) => ({ ...entry, value: { ...entry.value, ...times } }));
+    const operations = stamped.map(({ topic, topicId, partition, value }) => ({
+      key: offsetKey(cell.group.id, topic, partition),
+      value: encodeOffset(topicId, value),
+    }));
+    cell.write(operations, (error) => {
+      if (error === null) for (const entry of stamped) cell.offsets.put(entry);
+    });
+  }
+
   /**
    * Forgets what is older than `offsets.retention.minutes`, and groups that have nothing left. Only on trusted time: what
-   * an untrusted clock stamped is stamped anew and begins to age now.
+   * an untrusted clock stamped is stamped anew and begins to age now; so is what came from the broker that led before.
    */
   enforceRetention(): void {
     const now = this.#parts.trustedNow();
@@ -352,14 +384,7 @@ export class GroupOffsets {
     const { group, offsets } = cell;
     const unstamped = [...offsets.entries()].filter(({ value }) => value.committedAt < 0);
     if (unstamped.length > 0) {
-      const stamped = unstamped.map((entry) => ({ ...entry, value: { ...entry.value, committedAt: now } }));
-      const operations = stamped.map(({ topic, topicId, partition, value }) => ({
-        key: offsetKey(group.id, topic, partition),
-        value: encodeOffset(topicId, value),
-      }));
-      cell.write(operations, (error) => {
-        if (error === null) for (const entry of stamped) offsets.put(entry);
-      });
+      this.#stamp(cell, unstamped, { committedAt: now });
       return;
     }
     if (group.state === 'Empty' && group.stateAt < 0 && group.generation > 0) {

@@ -72,6 +72,13 @@ export function sync(group: Group, request: SyncRequest, ticket: SyncTicket, con
   }
 }
 
+/** The broker follows another: members are the leader's, and those of an earlier lead would hold a rebalance up when it leads. */
+export function dropMembers(group: Group, context: StepContext): Decision {
+  if (group.members.size === 0) return NOTHING;
+  const value = { ...groupValue(group, context, 'Empty', []), protocolName: null, leader: null };
+  return { changes: [{ kind: 'metadata', move: 'loaded', value }], answers: [] };
+}
+
 function synced(group: Group, assignment: Uint8Array): SyncResult {
   return {
     error: GROUP_ERROR.NONE,

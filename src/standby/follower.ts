@@ -46,7 +46,7 @@ export interface FollowerDependencies {
   readonly env: Env;
   readonly logger: Logger;
   readonly log: HeadwaterLog;
-  readonly groups: Pick<GroupCoordinator, 'offsets' | 'deleteGroup'>;
+  readonly groups: Pick<GroupCoordinator, 'offsets' | 'list' | 'deleteGroup'>;
   /** All that a fenced leader had alone is given up. */
   settled(): Promise<void>;
   /** The leader's cluster id: a pair is one cluster. */
@@ -86,7 +86,7 @@ export class Follower {
     this.#dependencies = dependencies;
     this.#cluster = new Cluster(dependencies.env, options.cluster);
     this.#admin = new Admin(this.#cluster);
-    this.#groups = new CopyGroups(dependencies.groups);
+    this.#groups = new CopyGroups(dependencies.groups, options.selects);
     this.#fenced = options.fenced;
   }
 
@@ -138,12 +138,14 @@ export class Follower {
   async #round(): Promise<void> {
     const { clock } = this.#dependencies.env;
     if (clock.monotonic() - this.#topicsAt >= TOPICS_EVERY_MS) await this.#refresh();
-    if (this.#stopped) return;
+    if (this.#stopped || this.leader === null) return;
     if (clock.monotonic() - this.#groupsAt >= GROUPS_EVERY_MS) {
       this.#groupsAt = clock.monotonic();
-      await this.#groups.run(this.#admin);
+      await this.#groups.run(this.#admin, this.leader.nodeId, async () => {
+        this.#takeLeader(await this.#cluster.metadata([]));
+      });
     }
-    if (this.#stopped || this.leader === null) return;
+    if (this.#stopped) return;
     await this.#fetch(await this.#cluster.broker(this.leader.nodeId));
   }
 

@@ -42,11 +42,13 @@ export class Topics {
 }
 
 export class Bench {
-  readonly clock = new VirtualClock();
+  readonly clock: VirtualClock;
   readonly disk = new MemoryDisk();
   readonly topics = new Topics();
   readonly settings: Partial<GroupSettings>;
   trusted = true;
+  /** From the next start on. */
+  follows = false;
   /** Whether the disk has room for commits. */
   hasSpace = true;
   /** By how much the clock was early until it was stepped, ms. */
@@ -55,7 +57,8 @@ export class Bench {
   coordinator!: GroupCoordinator;
   #starts = 0;
 
-  constructor(settings: Partial<GroupSettings> = {}) {
+  constructor(settings: Partial<GroupSettings> = {}, clock = new VirtualClock()) {
+    this.clock = clock;
     this.settings = { initialRebalanceDelayMs: 0, ...settings };
     this.topics.add('t', 12);
     this.topics.add('u', 4);
@@ -74,11 +77,18 @@ export class Bench {
       trustedNow: () => (this.trusted ? this.clock.now() : null),
       writtenAt: (timestamp) => timestamp + this.early,
       mayCommit: () => this.hasSpace,
+      follows: this.follows,
       settings: this.settings,
     });
     await this.coordinator.start();
     await turns();
     return this;
+  }
+
+  /** What a promotion and a fence do to groups: everything again from what is stored. */
+  async restartAs(role: 'leader' | 'follower'): Promise<void> {
+    this.follows = role === 'follower';
+    await this.restart();
   }
 
   /** kill -9 and start again on the same disk. */

@@ -10,7 +10,8 @@ export const listGroupsHandler = handler({
     // Both filters ignore case; an empty one takes everything (KIP-518, KIP-848).
     const states = new Set(statesFilter.map((state) => state.toLowerCase()));
     const typeWanted = typesFilter.length === 0 || typesFilter.some((type) => type.toLowerCase() === GROUP_TYPE);
-    const groups = typeWanted ? context.groups.list() : [];
+    // A broker lists what it coordinates: one that follows another, nothing. Who asks every broker gets each group once.
+    const groups = typeWanted && context.pair?.follows() !== true ? context.groups.list() : [];
     return {
       errorCode: 0,
       groups: groups
