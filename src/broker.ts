@@ -213,6 +213,7 @@ export class Broker {
     this.#started('groups', () => groups.stop());
     const transactions = new TransactionCoordinator({
       ...parts,
+      follows,
       trustedNow,
       writtenAt,
       offsets: groups.offsets,

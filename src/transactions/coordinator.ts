@@ -10,7 +10,7 @@ import { TRANSACTIONAL_IDS_MAX } from '../limits.ts';
 import type { Log, Partition } from '../log/types.ts';
 import type { Logger } from '../logger.ts';
 import type { Metrics, Series } from '../metrics.ts';
-import type { MetaStore } from '../store/meta.ts';
+import type { MetaOperation, MetaStore } from '../store/meta.ts';
 import { TXN_ERROR } from './errors.ts';
 import { compilePattern, matchesFilter, type TransactionFilter, unknownStates } from './listing.ts';
 import { appendMarkers } from './markers.ts';
@@ -60,6 +60,11 @@ export interface TransactionCoordinatorParts {
   readonly trustedNow?: () => number | null;
   /** When what the clock stamped was written, ms, where the clock was wrong; null: nobody knows. Default: the stamp. */
   readonly writtenAt?: (timestamp: number) => number | null;
+  /**
+   * Another broker leads, and its promotion aborted what was open here: ids of an earlier lead are forgotten at the start.
+   * Kept, what was prepared would be carried out against the leader's log. Default: it leads.
+   */
+  readonly follows?: boolean;
   readonly settings?: Partial<TransactionSettings>;
 }
 
@@ -107,12 +112,14 @@ export class TransactionCoordinator {
   /** Loads what is stored and finishes what was prepared; log and groups must be started. */
   async start(): Promise<void> {
     this.#state = 'loading';
-    const { logger, env } = this.#parts;
+    const { logger, env, follows } = this.#parts;
     try {
-      await this.#loadAll();
+      if (follows === true) await this.#forgetAll();
+      else await this.#loadAll();
     } catch (error) {
       // It always starts: ids that could not be read are unknown, their producers begin anew.
-      logger.error({ error: String(error) }, 'the stored transactions cannot be read to their end');
+      const what = follows === true ? 'of an earlier lead cannot be forgotten' : 'cannot be read to their end';
+      logger.error({ error: String(error) }, `the stored transactions ${what}`);
     }
     this.#state = 'running';
     const prepared: Promise<unknown>[] = [];
@@ -124,6 +131,13 @@ export class TransactionCoordinator {
     }
     await Promise.all(prepared);
     this.#timers.add(env.clock.every(EXPIRATION_CHECK_MS, () => this.#expireIdle()));
+  }
+
+  async #forgetAll(): Promise<void> {
+    const { meta } = this.#parts;
+    const operations: MetaOperation[] = [];
+    for await (const { key } of meta.entries(TRANSACTION_RECORDS)) operations.push({ key, value: null });
+    if (operations.length > 0) await meta.write(operations);
   }
 
   async #loadAll(): Promise<void> {

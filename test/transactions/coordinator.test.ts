@@ -231,6 +231,36 @@ describe('a restart', () => {
   });
 });
 
+describe('a broker that follows another', () => {
+  it('carries out nothing that was open or prepared while it led, neither then nor when it leads again', async () => {
+    const other = await bench.producer('open');
+    await other.add(1);
+    await producer.add(0);
+    await producer.addGroup('g');
+    await producer.send(0, 'a');
+    await producer.commitOffset('g', 0, 9);
+    bench.disk.arm({ kind: 'write', at: 2, code: 'DISK_FULL' });
+    expect(await producer.end(true)).toBe(0);
+    expect(bench.transactions.describe('tx').value!.state).toBe('PrepareCommit');
+    const { logEndOffset } = partition();
+    for (const follows of [true, false]) {
+      bench.follows = follows;
+      await bench.restart();
+      await bench.clock.advance(3_600_000);
+      await bench.quiet();
+      expect(bench.transactions.list({ states: [], producerIds: [], longerThanMs: -1, pattern: null })).toMatchObject({
+        transactions: [],
+      });
+      expect(committedOffset()).toBe(-1);
+      expect(bench.groups.offsets.fetch('g', 't', [0], true)[0]!.error).toBe(0);
+      expect(partition().logEndOffset).toBe(logEndOffset);
+    }
+    // Nobody who was served in the earlier lead writes any more.
+    expect(await producer.send(0, 'zombie')).toBe(49);
+    expect((await bench.init('tx')).error).toBe(0);
+  });
+});
+
 describe('random transactions of three producers with restarts', () => {
   for (let seed = 1; seed <= 8; seed++) {
     it(`show exactly what was committed, in order (seed ${seed})`, async () => {

@@ -21,6 +21,8 @@ export class TxnBench {
   readonly disk: MemoryDisk;
   readonly settings: Partial<TransactionSettings>;
   trusted = true;
+  /** From the next start on. */
+  follows = false;
   /** By how much the clock was early until it was stepped, ms. */
   early = 0;
   log!: HeadwaterLog;
@@ -41,9 +43,12 @@ export class TxnBench {
       openLog({ store, env, metrics, logger: silentLogger, options: { retentionSchedule: null } }),
     );
     const parts = { meta: this.log.meta, log: this.log, env, metrics, logger: silentLogger };
-    this.groups = new GroupCoordinator({ ...parts, settings: { initialRebalanceDelayMs: 0 } });
+    this.log.follows = this.follows;
+    const { follows } = this;
+    this.groups = new GroupCoordinator({ ...parts, follows, settings: { initialRebalanceDelayMs: 0 } });
     this.transactions = new TransactionCoordinator({
       ...parts,
+      follows,
       offsets: this.groups.offsets,
       trustedNow: () => (this.trusted ? this.clock.now() : null),
       writtenAt: (timestamp) => timestamp + this.early,
