@@ -25,6 +25,8 @@ export interface ClusterOptions {
   /** Per connection: requests beyond it wait. */
   readonly maxInFlightBytes?: number;
   readonly maxResponseBytes?: number;
+  /** Of a broker that asks about another of its cluster: it is never asked itself, whoever names it. */
+  readonly ownId?: number;
 }
 
 export interface PartitionMetadata {
@@ -153,6 +155,9 @@ export class Cluster {
     const keyType = kind === 'group' ? 0 : 1;
     const found = await connection.send(findCoordinator, { key, keyType }, { maxVersion: 3 });
     checkCode(found.errorCode, `coordinator of ${kind} ${key}`, found.errorMessage);
+    if (found.nodeId === this.options.ownId) {
+      throw new HeadwaterError('NOT_LEADER', `the coordinator of ${kind} ${key} is said to be this broker itself`);
+    }
     this.#brokers.set(found.nodeId, { host: found.host, port: found.port });
     return this.broker(found.nodeId);
   }
@@ -169,7 +174,8 @@ export class Cluster {
       },
       { maxVersion: 12 },
     );
-    this.#brokers = new Map(answer.brokers.map((broker) => [broker.nodeId, { host: broker.host, port: broker.port }]));
+    const others = answer.brokers.filter(({ nodeId }) => nodeId !== this.options.ownId);
+    this.#brokers = new Map(others.map(({ nodeId, host, port }) => [nodeId, { host, port }]));
     this.#controllerId = answer.controllerId;
     return {
       clusterId: answer.clusterId,

@@ -84,7 +84,8 @@ export class Follower {
   constructor(options: FollowerOptions, dependencies: FollowerDependencies) {
     this.#options = options;
     this.#dependencies = dependencies;
-    this.#cluster = new Cluster(dependencies.env, options.cluster);
+    // Its own answers are copies: while the leader is away, they would be taken for the leader's.
+    this.#cluster = new Cluster(dependencies.env, { ...options.cluster, ownId: options.nodeId });
     this.#admin = new Admin(this.#cluster);
     this.#groups = new CopyGroups(dependencies.groups, options.selects);
     this.#fenced = options.fenced;

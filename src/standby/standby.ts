@@ -94,6 +94,7 @@ export class Standby {
     if (this.#role === 'leader') {
       this.#peer = new Cluster(env, {
         ...this.#options.cluster,
+        ownId: this.#options.nodeId,
         connectTimeoutMs: ASK_AT_START_MS,
         requestTimeoutMs: ASK_AT_START_MS,
       });

@@ -2,6 +2,9 @@
 import { Kafka, logLevel } from 'kafkajs';
 import mqtt from 'mqtt';
 import { describe, expect, it } from 'vitest';
+import { Admin } from '../../src/client/admin.ts';
+import { Cluster } from '../../src/client/cluster.ts';
+import { systemEnv } from '../../src/env.ts';
 import { HEADWATER, TestBroker } from '../support/broker.ts';
 import { mustRun } from '../support/process.ts';
 import { readTopic } from '../support/readback.ts';
@@ -63,6 +66,23 @@ function clientOf(...brokers: TestBroker[]): Kafka {
     requestTimeout: 10_000,
     retry: { initialRetryTime: 100, maxRetryTime: 500, retries: 100 },
   });
+}
+
+/** As this one broker lists them. */
+async function clientGroups(broker: TestBroker): Promise<string[]> {
+  const cluster = new Cluster(systemEnv, { bootstrap: broker.bootstrap });
+  const { brokers } = await cluster.metadata([]);
+  const id = brokers.find(({ port }) => port === broker.ports.kafka)!.id;
+  const groups = await new Admin(cluster).groups(id);
+  cluster.close();
+  return groups.map((group) => group.id);
+}
+
+async function createTopic(broker: TestBroker, topic: string): Promise<void> {
+  const admin = clientOf(broker).admin();
+  await admin.connect();
+  await admin.createTopics({ topics: [{ topic, numPartitions: 1 }] });
+  await admin.disconnect();
 }
 
 describe('a pair of brokers', () => {
@@ -205,6 +225,46 @@ describe('a pair of brokers', () => {
     // The second comes back while the first leads: it follows.
     await second.start();
     await follows(second);
+    await first.stop();
+    await second.stop();
+  });
+
+  it('asks the other and never itself: what goes at the leader goes, and neither loses sight of the other', async () => {
+    const { first, second } = await startPair('topics: { t: { partitions: 1 } }');
+    await follows(second);
+    const admin = clientOf(first).admin();
+    await admin.connect();
+    const groupsOf = async (broker: TestBroker) => {
+      const answer = await (await broker.http('/api/v1/groups')).json();
+      return ['gone', 'stays'].filter((id) => JSON.stringify(answer).includes(`"${id}"`));
+    };
+    for (const groupId of ['gone', 'stays']) {
+      await admin.setOffsets({ groupId, topic: 't', partitions: [{ partition: 0, offset: '0' }] });
+    }
+    await eventually('the follower has both groups', 30_000, async () => (await groupsOf(second)).length === 2);
+    await admin.deleteGroups(['gone']);
+    await eventually('the follower has one', 30_000, async () => (await groupsOf(second)).length === 1);
+    expect(await groupsOf(second)).toEqual(['stays']);
+    // What a tool that asks every broker is told by the one that follows: it coordinates nothing.
+    expect((await clientGroups(second)).filter((id) => id === 'stays')).toEqual([]);
+    await admin.disconnect();
+
+    // Each is away once while the other looks for it.
+    await first.stop();
+    await pause(3_000);
+    await first.start();
+    await follows(second);
+    await createTopic(first, 'later');
+    await eventually('the follower has the new topic', 30_000, async () => {
+      return (await second.http('/api/v1/topics/later')).status === 200;
+    });
+    await second.stop();
+    await pause(3_000);
+    await second.start();
+    await follows(second);
+    // The first leads and runs when the second is promoted.
+    await promote(second);
+    await follows(first);
     await first.stop();
     await second.stop();
   });
