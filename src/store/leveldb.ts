@@ -4,7 +4,7 @@
  * dies. The file `FORMAT` carries the version of everything beside it (FORMAT.md).
  */
 import { mkdir, readdir, readFile, rename, rm, rmdir, stat, statfs, unlink } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { Level } from 'level';
 import { HeadwaterError } from '../errors.ts';
 import { openScratchFile, replaceFile, syncDirectory, writeReserve } from './durable-file.ts';
@@ -308,19 +308,35 @@ async function takeLock(directory: string): Promise<Db> {
 }
 
 /**
+ * A directory and what is missing above it. Not mkdir's own `recursive`: where the system has no place for one below a
+ * directory that is there (/proc says ENOENT), Node.js tries for ever.
+ */
+async function makeDirectory(path: string): Promise<void> {
+  const found = await stat(path).catch(() => null);
+  if (found?.isDirectory() === true) return;
+  const parent = dirname(path);
+  if (found === null && parent !== path) await makeDirectory(parent);
+  try {
+    await mkdir(path);
+  } catch (error) {
+    if (codeOf(error) === 'EEXIST') {
+      // Another process was faster, or what exists under this name is something else.
+      const now = await stat(path).catch(() => null);
+      if (now?.isDirectory() === true) return;
+      throw new HeadwaterError('STORE_FAILED', `${path} is not a directory`, { cause: error });
+    }
+    if (codeOf(error) !== 'ENOENT') throw storeError(path, 'create', error);
+    const why = `the file system of ${parent} takes no new directories`;
+    throw new HeadwaterError('STORE_FAILED', `cannot create ${path}: ${why}`, { cause: error });
+  }
+}
+
+/**
  * Opens (creates) a data directory and locks it. Rejects with STORE_LOCKED when another process holds it, STORE_FORMAT
  * when a newer version wrote it, STORE_FAILED or DISK_FULL when it cannot be used.
  */
 export async function openLevelStore(directory: string): Promise<Store> {
-  try {
-    await mkdir(directory, { recursive: true });
-  } catch (error) {
-    // mkdir of a directory that is there already succeeds: what exists under this name is something else.
-    if (codeOf(error) === 'EEXIST') {
-      throw new HeadwaterError('STORE_FAILED', `${directory} is not a directory`, { cause: error });
-    }
-    throw storeError(directory, 'create', error);
-  }
+  await makeDirectory(resolve(directory));
   const lock = await takeLock(directory).catch(async (error: unknown) => {
     // A start on a full disk: the reserve is for this. (Another process's is safe: then it is STORE_LOCKED.)
     if (!(error instanceof HeadwaterError) || error.code !== 'DISK_FULL') throw error;

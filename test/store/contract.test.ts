@@ -287,5 +287,18 @@ describe('a data directory', () => {
     const file = join(await mkdtemp(join(tmpdir(), 'headwater-store-')), 'data');
     await writeFile(file, '');
     await expect(openLevelStore(file)).rejects.toThrow(`${file} is not a directory`);
+    await expect(openLevelStore(join(file, 'below'))).rejects.toThrow(`${file} is not a directory`);
+  });
+
+  it('is made with what is missing above it', async () => {
+    const directory = join(await mkdtemp(join(tmpdir(), 'headwater-store-')), 'a', 'b');
+    await (await openLevelStore(directory)).close();
+    expect(await readdir(directory)).toContain('FORMAT');
+  });
+
+  it.runIf(process.platform === 'linux')('is refused at once where the system has no place for one', async () => {
+    await expect(openLevelStore('/proc/headwater/data')).rejects.toThrow(
+      'cannot create /proc/headwater: the file system of /proc takes no new directories',
+    );
   });
 });
