@@ -6,7 +6,7 @@ import type { Row } from '../config/rows.ts';
 import { SETTINGS } from '../config/settings.ts';
 import { suggest } from '../config/suggest.ts';
 import { type Command, EXIT, onePositional, parse, UsageError } from './command.ts';
-import { json } from './table.ts';
+import { count, json } from './table.ts';
 
 export const usage = `Usage: headwater config check FILE [--json]
        headwater config explain [SETTING...]
@@ -24,9 +24,10 @@ export const run: Command = async (args, io) => {
     case 'check': {
       const file = onePositional(rest, 'file');
       try {
-        const config = await loadConfig({ file, env: io.env, warn: (text) => io.error(`${text}\n`) });
-        const counts = `${config.topics.size} topics, ${config.routes.length} routes, ${config.links.size} links`;
-        await io.write(values.json ? json({ file, problems: [] }) : `${file}: fine (${counts})\n`);
+        const config = await loadConfig({ file, env: io.env, files: true, warn: (text) => io.error(`${text}\n`) });
+        const { topics, routes, links } = config;
+        const counts = [count(topics.size, 'topic'), count(routes.length, 'route'), count(links.size, 'link')];
+        await io.write(values.json ? json({ file, problems: [] }) : `${file}: fine (${counts.join(', ')})\n`);
         return EXIT.ok;
       } catch (error) {
         if (!(error instanceof ConfigError)) throw error;

@@ -65,7 +65,14 @@ export const run: Command = async (args, io) => {
 
   const warnings: string[] = [];
   const load = (warn: (text: string) => void) =>
-    loadConfig({ file: values.config ?? io.env['HEADWATER_CONFIG'], env: io.env, flags, hostname: hostname(), warn });
+    loadConfig({
+      file: values.config ?? io.env['HEADWATER_CONFIG'],
+      env: io.env,
+      flags,
+      hostname: hostname(),
+      files: true,
+      warn,
+    });
   let config: Config;
   try {
     config = await load((text) => warnings.push(text));

@@ -37,6 +37,11 @@ export function visible(text: string): string {
   return text.replace(/[\x00-\x1f\x7f-\x9f]/g, (char) => `\\x${char.charCodeAt(0).toString(16).padStart(2, '0')}`);
 }
 
+/** "1 topic", "2 topics". */
+export function count(n: number, what: string): string {
+  return `${n} ${what}${n === 1 ? '' : 's'}`;
+}
+
 /** 1536 -> "1.5 KiB". */
 export function bytes(value: number | null): string {
   if (value === null) return '-';

@@ -13,13 +13,14 @@ import {
   type TopicSection,
 } from './config.ts';
 import { type LocatedMap, parseDocument } from './document.ts';
+import { checkFiles } from './files.ts';
 import { type Draft, emptyDraft, readDraft } from './read.ts';
 import { parseRow, type Row } from './rows.ts';
 import { LINK_FIELDS, SOURCE_FIELDS } from './sections.ts';
 import { SETTINGS, type Settings, TOPIC_DEFAULTS } from './settings.ts';
 import { suggest } from './suggest.ts';
 import { unreadable } from './unreadable.ts';
-import { checkRelations } from './validate.ts';
+import { checkRelations, reporter } from './validate.ts';
 
 export interface ConfigSources {
   /** Path of the YAML file. */
@@ -32,6 +33,8 @@ export interface ConfigSources {
   readonly flags?: Readonly<Record<string, string>>;
   /** Stands in for a missing `broker.id`. */
   readonly hostname?: string;
+  /** Whether the files that settings name must be there: for a broker, not for the tools that make them. */
+  readonly files?: boolean;
   /** Told what is odd without being a mistake. */
   readonly warn?: (text: string) => void;
 }
@@ -68,7 +71,9 @@ export async function loadConfig(sources: ConfigSources): Promise<Config> {
   overrideFromEnvironment(draft, sources, problems);
   overrideFromFlags(draft, sources, problems);
   const config = assemble(draft, file, sources.hostname ?? 'headwater');
-  checkRelations(config, draft.places, problems, source);
+  const report = reporter(draft.places, problems, source);
+  checkRelations(config, report);
+  if (sources.files === true) await checkFiles(config, report);
   if (problems.length > 0) throw new ConfigError(problems);
   return config;
 }

@@ -5,20 +5,18 @@ import { budgetProblem } from './budget.ts';
 import { type Config, LISTENER_NAMES, type LinkSection, type Problem, type SourceSection } from './config.ts';
 import type { Place } from './read.ts';
 
-type Report = (path: string, message: string) => void;
+export type Report = (path: string, message: string) => void;
 
 /** Adds to `problems`; `places` gives the line of a path. */
-export function checkRelations(
-  config: Config,
-  places: ReadonlyMap<string, Place>,
-  problems: Problem[],
-  source: string,
-): void {
-  const report: Report = (path, message) => {
+export function reporter(places: ReadonlyMap<string, Place>, problems: Problem[], source: string): Report {
+  return (path, message) => {
     // A value that is wrong by itself needs no second complaint.
     if (problems.some((problem) => problem.path === path)) return;
     problems.push({ path, ...placeOf(path, places, source), message });
   };
+}
+
+export function checkRelations(config: Config, report: Report): void {
   checkListeners(config, report);
   checkSettings(config, report);
   for (const name of config.topics.keys()) {

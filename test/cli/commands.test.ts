@@ -77,10 +77,20 @@ describe('headwater', () => {
 });
 
 describe('headwater config', () => {
+  it('check and serve name a file that is not there as any other mistake', async () => {
+    const file = join(directory, 'absent.yaml');
+    writeFileSync(file, 'flush.ms: 5\nusers.file: absent\n');
+    const err = `${file}:2: users.file: ${join(directory, 'absent')}: there is no such file\n`;
+    expect(await run(`config check ${file}`)).toEqual({ status: 78, out: '', err });
+    expect(await run(`serve --config ${file}`)).toEqual({ status: 78, out: '', err });
+  });
+
   it('check counts what is fine and lists what is not, with status 78', async () => {
-    expect(await run(`config check ${CONFIG}`)).toEqual({
+    const fine = join(directory, 'fine.yaml');
+    writeFileSync(fine, readFileSync(CONFIG, 'utf8').replace('users.file: users\n', ''));
+    expect(await run(`config check ${fine}`)).toEqual({
       status: 0,
-      out: `${CONFIG}: fine (1 topics, 2 routes, 0 links)\n`,
+      out: `${fine}: fine (1 topic, 2 routes, 0 links)\n`,
       err: '',
     });
     const bad = join(directory, 'bad.yaml');

@@ -338,6 +338,22 @@ describe('a mistake names line, key, value and what is allowed', () => {
     await expect(loadConfig({ file: '/' })).rejects.toThrow('/: it is a directory, not a file');
   });
 
+  it('a file that a setting names and that cannot be read, where a broker would read it', async () => {
+    const text = `users.file: /nope/users
+acl.file: /
+links:
+  up: { type: kafka, bootstrap.servers: "h:1", topics: a, ssl.ca.file: absent.pem }
+`;
+    expect(await problemsOf(text, { files: true, env: { HEADWATER_ACL_FILE: '/nope/acl' } })).toEqual([
+      'f:1: users.file: /nope/users: there is no such file',
+      'the environment: acl.file: /nope/acl: there is no such file',
+      'f:4: links.up.ssl.ca.file: /etc/headwater/absent.pem: there is no such file',
+    ]);
+    expect(await problemsOf(text, { files: true })).toContain('f:2: acl.file: /: it is a directory, not a file');
+    // `headwater users add` makes the file that the configuration names.
+    expect((await load(text)).settings['users.file']).toBe('/nope/users');
+  });
+
   it('an alias bomb is refused, not unfolded', async () => {
     const levels = Array.from({ length: 12 }, (_, i) => `l${i + 1}: &l${i + 1} [${`*l${i}, `.repeat(9)}*l${i}]`);
     const problems = await problemsOf(`l0: &l0 [x, x, x, x, x, x, x, x, x, x]\n${levels.join('\n')}\n`);
