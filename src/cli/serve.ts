@@ -8,6 +8,7 @@ import { formatAddress } from '../config/address.ts';
 import { type Config, ConfigError, type Endpoint, type ListenerName } from '../config/config.ts';
 import { loadConfig } from '../config/load.ts';
 import { systemEnv } from '../env.ts';
+import { HeadwaterError } from '../errors.ts';
 import type { Logger } from '../logger.ts';
 import {
   type Command,
@@ -95,14 +96,26 @@ export const run: Command = async (args, io) => {
     },
   });
   crashOnBugs(log.logger);
-  await broker.start();
+  const starting = broker.start();
+  try {
+    const stopped = await Promise.race([starting, stopSignal(io).then(() => true)]);
+    if (stopped === true) {
+      // A start that waits, for a disk or for the other broker of a pair, must not hold up the stop.
+      log.logger.info({}, 'asked to stop during the start');
+      await stopInTime(() => starting.then(() => broker.stop()), log.logger);
+      return EXIT.ok;
+    }
+  } catch (error) {
+    if (!(error instanceof HeadwaterError) || error.code !== 'INVALID_CONFIG') throw error;
+    // Found by the part that it concerns (a damaged line of users.file): to try again would not mend it either.
+    io.error(`headwater serve: ${reasonOf(error)}\n`);
+    return EXIT.config;
+  }
   const manager = new ServiceManager(io.env, systemEnv.clock, log.logger);
   const status = `serving, ${listeningAt(broker.addresses())}`;
   const onHangup = async () => {
     await manager.reloading();
-    await broker.reload().catch((error: unknown) => {
-      log.logger.error({ err: error }, 'reload refused, everything stays as it was');
-    });
+    await broker.reload().catch((error: unknown) => reloadRefused(error, log.logger));
     await manager.reloaded(status);
   };
   process.on('SIGHUP', onHangup);
@@ -113,9 +126,17 @@ export const run: Command = async (args, io) => {
   process.off('SIGHUP', onHangup);
   // Not waited for: a stop has 2 s, whoever listens.
   void manager.stopping();
-  await stopInTime(broker, log.logger);
+  await stopInTime(() => broker.stop(), log.logger);
   return EXIT.ok;
 };
+
+/** Each mistake on a line, as `headwater config check` has them. A stack is for what should not have happened. */
+export function reloadRefused(error: unknown, logger: Logger): void {
+  const text = 'reload refused, everything stays as it was';
+  if (error instanceof HeadwaterError && error.code !== 'INTERNAL') {
+    for (const line of reasonOf(error).split('\n')) logger.error({}, `${text}: ${line}`);
+  } else logger.error({ err: error }, text);
+}
 
 function stopSignal({ stopping }: Io): Promise<void> {
   return new Promise((done) => {
@@ -124,7 +145,7 @@ function stopSignal({ stopping }: Io): Promise<void> {
   });
 }
 
-async function stopInTime(broker: Broker, logger: Logger): Promise<void> {
+async function stopInTime(stop: () => Promise<void>, logger: Logger): Promise<void> {
   const { clock } = systemEnv;
   const began = clock.monotonic();
   await new Promise<void>((done, fail) => {
@@ -132,7 +153,7 @@ async function stopInTime(broker: Broker, logger: Logger): Promise<void> {
       logger.warn({ ms: STOP_DEADLINE_MS }, 'the stop took too long and was cut short; nothing acknowledged is lost');
       done();
     });
-    broker.stop().then(() => {
+    stop().then(() => {
       deadline.cancel();
       logger.info({ ms: Math.round(clock.monotonic() - began) }, 'stopped');
       done();

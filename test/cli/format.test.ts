@@ -9,8 +9,11 @@ import { linksTable } from '../../src/cli/links.ts';
 import { parseTime } from '../../src/cli/parse-time.ts';
 import { journalLine, readableLine } from '../../src/cli/process-logger.ts';
 import { chunksOf, splitLine } from '../../src/cli/produce.ts';
+import { reloadRefused } from '../../src/cli/serve.ts';
 import { bytes, duration, table, time, visible } from '../../src/cli/table.ts';
+import { ConfigError } from '../../src/config/config.ts';
 import { Presenter } from '../../src/http/present.ts';
+import { silentLogger } from '../../src/logger.ts';
 
 describe('tables for people', () => {
   it('set numbers right and cut no cell', () => {
@@ -228,6 +231,23 @@ describe('the process log', () => {
   it('is readable on a terminal and has a priority for journald', () => {
     expect(readableLine(line)).toBe('12:00:00.123 warn  a\\x1bb port=1883\n');
     expect(journalLine(line)).toBe(`<4>${line}`);
+  });
+});
+
+describe('a reload that is refused', () => {
+  it("tells mistakes line by line, and shows a stack only for what is nobody's mistake", () => {
+    const told: [object, string][] = [];
+    const logger = { ...silentLogger, error: (fields: object, text: string) => void told.push([fields, text]) };
+    const problem = (line: number) => ({ path: 'flush.ms', line, source: 'f', message: 'is wrong' });
+    reloadRefused(new ConfigError([problem(1), problem(2)]), logger);
+    const bug = new TypeError('x');
+    reloadRefused(bug, logger);
+    const text = 'reload refused, everything stays as it was';
+    expect(told).toEqual([
+      [{}, `${text}: f:1: flush.ms: is wrong`],
+      [{}, `${text}: f:2: flush.ms: is wrong`],
+      [{ err: bug }, text],
+    ]);
   });
 });
 

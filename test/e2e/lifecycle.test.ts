@@ -1,4 +1,6 @@
+import { once } from 'node:events';
 import { readdirSync } from 'node:fs';
+import { type AddressInfo, createServer } from 'node:net';
 import { describe, expect, it } from 'vitest';
 import { HEADWATER, TestBroker } from '../support/broker.ts';
 import { run } from '../support/process.ts';
@@ -55,6 +57,35 @@ describe('the broker process', () => {
     expect(ms).toBeLessThan(2_000);
     await client.endAsync(true);
     await consumer.disconnect();
+  });
+
+  it('SIGTERM during a start that waits for the other broker of its pair: ends within 2 s', async () => {
+    const mute = createServer((socket) => socket.on('error', () => {})).listen(0, '127.0.0.1');
+    await once(mute, 'listening');
+    const { port } = mute.address() as AddressInfo;
+    const pair = `{ type: standby, bootstrap.servers: "127.0.0.1:${port}", initial.role: leader }`;
+    const child = new TestBroker({ config: `links: { pair: ${pair} }\n` }).spawn();
+    child.endInput();
+    await once(mute, 'connection');
+    const since = performance.now();
+    const { code, stdout, stderr } = await child.stop();
+    expect(performance.now() - since).toBeLessThan(2_000);
+    expect(code).toBe(0);
+    expect(stderr).toContain('asked to stop during the start');
+    expect(stdout).not.toContain('Listening');
+    mute.close();
+  });
+
+  it('a data directory that cannot be made, or a users file with a damaged line: told at once', async () => {
+    const listeners = ['mqtt', 'kafka', 'http'].flatMap((name) => [`--${name}`, '127.0.0.1:0']);
+    const nowhere = await run(HEADWATER, ['serve', ...listeners, '--data', '/proc/headwater'], { timeoutMs: 15_000 });
+    expect(nowhere.code).toBe(1);
+    expect(nowhere.stderr).toContain('headwater serve: cannot create /proc/headwater: ');
+    const broker = new TestBroker({ config: 'users.file: headwater.yaml\n' });
+    const damaged = await run(HEADWATER, broker.args, { timeoutMs: 15_000 });
+    // EX_CONFIG: the service manager does not try again.
+    expect(damaged.code).toBe(78);
+    expect(damaged.stderr).toMatch(/^headwater serve: .*headwater\.yaml:1: /m);
   });
 
   it('a second process on the same data directory is refused with a clear message, and the first goes on', async () => {
