@@ -2,7 +2,7 @@
 import { dumpStore } from '../log/dump.ts';
 import { type Command, EXIT, integerOption, parse, UsageError } from './command.ts';
 import { DATA_OPTIONS, DATA_USAGE, withStore } from './data-directory.ts';
-import { json, time } from './table.ts';
+import { count, json, time } from './table.ts';
 
 export const usage = `Usage: headwater dump [TOPIC] [--partition N] [--data DIR] [--json]
 
@@ -34,7 +34,7 @@ export const run: Command = async (args, io) => {
       const place = `${batch.topic ?? '(deleted)'} ${batch.partition}`;
       const content =
         damage === null
-          ? `${baseOffset}..${lastOffset} ${records} records ${bytes} bytes ${codec} ${time(maxTimestamp ?? -1)}`
+          ? `${baseOffset}..${lastOffset} ${count(records ?? 0, 'record')} ${bytes} bytes ${codec} ${time(maxTimestamp ?? -1)}`
           : `..${lastOffset} ${bytes} bytes DAMAGED: ${damage}`;
       const producer =
         producerId === undefined || producerId < 0

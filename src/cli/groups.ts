@@ -5,7 +5,7 @@ import { HeadwaterError } from '../errors.ts';
 import { type Command, EXIT, integerOption, onePositional, parse, UsageError } from './command.ts';
 import { CONNECTION_OPTIONS, CONNECTION_USAGE, withCluster } from './connection.ts';
 import { parseTime } from './parse-time.ts';
-import { json, table } from './table.ts';
+import { count, json, table } from './table.ts';
 
 export const usage = `Usage: headwater groups list|describe|reset|delete [GROUP...] [OPTIONS]
 
@@ -74,8 +74,14 @@ async function describe(cluster: Cluster, ids: string[], flags: Flags): Promise<
   const admin = new Admin(cluster);
   const groups = await admin.describeGroups(ids);
   const described = [];
+  const absent: string[] = [];
   for (const group of groups) {
     const committed = await admin.groupOffsets(group.id);
+    // What the protocol answers for a group that nobody knows.
+    if (group.state === 'Dead' && group.members.length === 0 && committed.length === 0) {
+      absent.push(`group "${group.id}" does not exist`);
+      continue;
+    }
     const owned = group.members.flatMap((member) =>
       member.assignment.flatMap(({ topic, partitions }) =>
         partitions.map((partition) => ({ topic, partition, member })),
@@ -107,6 +113,7 @@ async function describe(cluster: Cluster, ids: string[], flags: Flags): Promise<
       .sort((a, b) => (a.topic === b.topic ? a.partition - b.partition : a.topic < b.topic ? -1 : 1));
     described.push({ group: group.id, state: group.state, protocol: group.protocol, members: group.members, offsets });
   }
+  if (absent.length > 0) throw new HeadwaterError('INVALID_REQUEST', absent.join('; '));
   if (flags.json) return json(described);
   return described
     .map(({ group, state, protocol, members, offsets }) => {
@@ -151,7 +158,7 @@ async function reset(cluster: Cluster, ids: string[], flags: Flags): Promise<str
   if (members.length > 0 && !flags['dry-run']) {
     throw new HeadwaterError(
       'INVALID_REQUEST',
-      `group ${group} has ${members.length} member(s), whose next commit would undo this; stop them first`,
+      `group ${group} has ${count(members.length, 'member')}, whose next commit would undo this; stop them first`,
     );
   }
   const offset = integerOption('to-offset', flags['to-offset'], 0, Number.MAX_SAFE_INTEGER);

@@ -38,6 +38,11 @@ export function splitLine(line: Buffer, separator: string | undefined, key: Uint
   return { key: line.subarray(0, at), value: line.subarray(at + between.length) };
 }
 
+function storedBefore(lines: number, done: string): string {
+  if (lines === 0) return `nothing was ${done}`;
+  return lines === 1 ? `the line before it is ${done}` : `the ${lines} lines before it are ${done}`;
+}
+
 /** Consecutive lines, at most BATCH_MAX_BYTES together (one line is always allowed). */
 export function* chunksOf(lines: readonly Line[], maxBytes = BATCH_MAX_BYTES): Generator<Line[]> {
   let chunk: Line[] = [];
@@ -87,12 +92,26 @@ export const run: Command = async (args, io) => {
     const producer = new Producer(cluster, { acks, ...(compression === undefined ? {} : { compression }) });
     let number = 0;
     const send = async (input: readonly Buffer[]) => {
-      const lines = input.map((line) => splitLine(line, separator, key, ++number));
+      const lines: Line[] = [];
+      let wrong: UsageError | null = null;
+      for (const text of input) {
+        try {
+          lines.push(splitLine(text, separator, key, number + lines.length + 1));
+        } catch (error) {
+          if (!(error instanceof UsageError)) throw error;
+          wrong = error;
+          break;
+        }
+      }
       for (const chunk of chunksOf(lines)) {
         const records = chunk.map((line) => ({ ...line, headers, ...(partition === undefined ? {} : { partition }) }));
         const results = await producer.send(topic, records);
         if (values.json) for (const result of results) await io.write(json({ topic, ...result }));
       }
+      number += lines.length;
+      // Whoever mends that line has to know where to go on, however the lines arrived.
+      if (wrong !== null)
+        throw new UsageError(`${wrong.message}; ${storedBefore(number, acks === 0 ? 'sent' : 'stored')}`);
     };
     if (given.length > 0) await send(given.map((text) => Buffer.from(text)));
     else for await (const lines of lineBatches(io.stdin, io.stopping)) await send(lines);

@@ -4,7 +4,7 @@ import type { Cluster } from '../client/cluster.ts';
 import { HeadwaterError } from '../errors.ts';
 import { type Command, EXIT, integerOption, onePositional, pairOption, parse, UsageError } from './command.ts';
 import { CONNECTION_OPTIONS, CONNECTION_USAGE, withCluster } from './connection.ts';
-import { json, table } from './table.ts';
+import { count, json, table } from './table.ts';
 
 export const usage = `Usage: headwater topics list|create|describe|alter|delete [TOPIC...] [OPTIONS]
 
@@ -135,7 +135,7 @@ async function create(cluster: Cluster, names: string[], flags: Flags): Promise<
   const partitions = integerOption('partitions', flags.partitions, 1, 4_096) ?? -1;
   try {
     const created = await new Admin(cluster).createTopic({ name, partitions, replicationFactor: -1, configs });
-    return flags.json ? json({ name, ...created }) : `created ${name} with ${created.partitions} partition(s)\n`;
+    return flags.json ? json({ name, ...created }) : `created ${name} with ${count(created.partitions, 'partition')}\n`;
   } catch (error) {
     if (!flags['if-not-exists'] || kafkaCode(error) !== 36) throw error;
     return flags.json ? json({ name, exists: true }) : `${name} exists already\n`;

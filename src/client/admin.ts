@@ -14,7 +14,7 @@ import { incrementalAlterConfigs } from '../wire/kafka/api/44-incremental-alter-
 import { decodeAssignment } from '../wire/kafka/consumer-protocol.ts';
 import type { Cluster, PartitionMetadata, TopicMetadata } from './cluster.ts';
 import type { Connection } from './connection.ts';
-import { checkCode } from './error.ts';
+import { checkCode, checkTopicCode } from './error.ts';
 
 const TIMEOUT_MS = 30_000;
 const TOPIC = 2;
@@ -102,7 +102,7 @@ export class Admin {
   /** null: all. UpstreamError for a name that does not exist. */
   async topics(names: readonly string[] | null): Promise<TopicDescription[]> {
     const { topics } = await this.#cluster.metadata(names);
-    for (const topic of topics) checkCode(topic.errorCode, `topic ${topic.name}`);
+    for (const topic of topics) checkTopicCode(topic.errorCode, topic.name);
     return [...topics].sort((a, b) => (a.name < b.name ? -1 : 1));
   }
 

@@ -4,7 +4,7 @@ import { HeadwaterError } from '../errors.ts';
 import { metadata as metadataApi } from '../wire/kafka/api/03-metadata.ts';
 import { findCoordinator } from '../wire/kafka/api/10-find-coordinator.ts';
 import { Connection } from './connection.ts';
-import { checkCode, UpstreamError } from './error.ts';
+import { checkCode, checkTopicCode, UpstreamError } from './error.ts';
 import { type Address, parseAddresses } from './host.ts';
 import type { SaslOptions } from './sasl.ts';
 import type { TlsOptions } from './tls.ts';
@@ -204,7 +204,7 @@ export class Cluster {
   async topic(name: string): Promise<TopicMetadata> {
     const { topics } = await this.metadata([name]);
     const topic = topics.find((candidate) => candidate.name === name);
-    checkCode(topic?.errorCode ?? LEADER_NOT_AVAILABLE, `topic ${name}`);
+    checkTopicCode(topic?.errorCode ?? LEADER_NOT_AVAILABLE, name);
     return topic!;
   }
 

@@ -1,5 +1,5 @@
 import { HeadwaterError } from '../errors.ts';
-import { isRetriableKafkaError, kafkaErrorName } from '../wire/kafka/errors.ts';
+import { isRetriableKafkaError, KAFKA_ERROR, kafkaErrorName } from '../wire/kafka/errors.ts';
 
 /** An error code in a response of a Kafka server. */
 export class UpstreamError extends HeadwaterError {
@@ -24,4 +24,9 @@ export class UpstreamError extends HeadwaterError {
 /** Throws unless `code` is 0. */
 export function checkCode(code: number, what: string, detail?: string | null): void {
   if (code !== 0) throw new UpstreamError(code, what, detail);
+}
+
+/** The code that metadata gives for a topic. */
+export function checkTopicCode(code: number, name: string): void {
+  checkCode(code, code === KAFKA_ERROR.UNKNOWN_TOPIC_OR_PARTITION ? `topic "${name}" does not exist` : `topic ${name}`);
 }

@@ -1,5 +1,6 @@
 /** What lies in a stopped data directory, batch by batch, for people: `headwater dump`. */
 import { decode } from 'cbor-x';
+import { HeadwaterError } from '../errors.ts';
 import { unseal } from '../store/checksum.ts';
 import {
   CHUNK_RECORD_PARTITION,
@@ -67,12 +68,28 @@ async function partitionNames(store: Store): Promise<Map<number, { topic: string
   return names;
 }
 
-/** All batches in the order of the store; `topic` and `partition` narrow it. */
-export async function* dumpStore(
-  store: Store,
-  wanted: { topic?: string; partition?: number } = {},
-): AsyncIterable<DumpedBatch> {
+interface Wanted {
+  readonly topic?: string;
+  readonly partition?: number;
+}
+
+/** Nothing printed would say that it is empty. */
+function checkWanted({ topic, partition }: Wanted, owners: readonly { topic: string; partition: number }[]): void {
+  const inTopic = topic === undefined ? owners : owners.filter((owner) => owner.topic === topic);
+  if (topic !== undefined && inTopic.length === 0) {
+    throw new HeadwaterError('UNKNOWN_TOPIC', `this data directory has no topic "${topic}"`);
+  }
+  if (partition === undefined || inTopic.some((owner) => owner.partition === partition)) return;
+  const which = topic === undefined ? 'no topic of this data directory has a' : `topic "${topic}" has no`;
+  const last = inTopic.reduce((most, owner) => Math.max(most, owner.partition), 0);
+  const range = topic === undefined ? '' : `; it has ${last === 0 ? 'only 0' : `0 to ${last}`}`;
+  throw new HeadwaterError('UNKNOWN_TOPIC', `${which} partition ${partition}${range}`);
+}
+
+/** All batches in the order of the store; `topic` and `partition` narrow it. UNKNOWN_TOPIC for what is not there. */
+export async function* dumpStore(store: Store, wanted: Wanted = {}): AsyncIterable<DumpedBatch> {
   const names = await partitionNames(store);
+  checkWanted(wanted, [...names.values()]);
   for (const name of await store.list()) {
     if (parseSliceName(name) === null) continue;
     const database = await store.open(name, { mustExist: true });
