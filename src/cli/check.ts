@@ -2,7 +2,7 @@
 import { checkStore } from '../log/check.ts';
 import { type Command, EXIT, parse, UsageError } from './command.ts';
 import { DATA_OPTIONS, DATA_USAGE, withStore } from './data-directory.ts';
-import { bytes, json, visible } from './table.ts';
+import { bytes, count, json, visible } from './table.ts';
 
 export const usage = `Usage: headwater check [--data DIR] [--json]
 
@@ -20,8 +20,14 @@ export const run: Command = async (args, io) => {
   if (values.json) await io.write(json(report));
   else {
     for (const { where, what } of problems) await io.write(`${visible(where)}: ${visible(what)}\n`);
-    const size = `${topics} topics, ${partitions} partitions, ${slices} slices, ${chunks} chunks, ${bytes(report.bytes)}`;
-    await io.write(`${size}: ${problems.length === 0 ? 'all is well' : `${problems.length} problems`}\n`);
+    const parts = [
+      count(topics, 'topic'),
+      count(partitions, 'partition'),
+      count(slices, 'slice'),
+      count(chunks, 'chunk'),
+    ];
+    const size = [...parts, bytes(report.bytes)].join(', ');
+    await io.write(`${size}: ${problems.length === 0 ? 'all is well' : count(problems.length, 'problem')}\n`);
   }
   return problems.length === 0 ? EXIT.ok : EXIT.failed;
 };

@@ -13,7 +13,7 @@ import { Metrics } from '../metrics.ts';
 import { Security } from '../security/security.ts';
 import { openLevelStore } from '../store/leveldb.ts';
 import { type Command, EXIT, parse, reasonOf, UsageError } from './command.ts';
-import { bytes, duration, json, visible } from './table.ts';
+import { bytes, count, duration, json, visible } from './table.ts';
 
 export const usage = `Usage: headwater doctor [--config FILE] [--data DIR] [--json]
 
@@ -63,7 +63,12 @@ export const run: Command = async (args, io) => {
     findings.push(ok(`configuration: ${file ?? 'the defaults'}`));
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
-    findings.push(fail(`configuration: ${error.message}`, 'mend these lines; see: headwater config explain'));
+    // Of the file as a whole: there are no lines to mend.
+    const unread = error.problems.some(({ path, line }) => path === '' && line === null);
+    const advice = unread
+      ? 'name a file that this user may read: --config FILE, or HEADWATER_CONFIG'
+      : 'mend these lines; see: headwater config explain';
+    findings.push(fail(`configuration: ${error.message}`, advice));
   }
   if (config !== null) {
     const running = await checkListeners(config, findings);
@@ -152,9 +157,9 @@ async function checkData(config: Config, running: boolean, findings: Finding[]):
       const first = problems[0];
       findings.push(
         first === undefined
-          ? ok(`data: ${directory}, ${partitions} partitions, ${bytes(size)}, all is well`)
+          ? ok(`data: ${directory}, ${count(partitions, 'partition')}, ${bytes(size)}, all is well`)
           : fail(
-              `data: ${problems.length} problems, the first: ${first.where}: ${first.what}`,
+              `data: ${count(problems.length, 'problem')}, the first: ${first.where}: ${first.what}`,
               'headwater check lists all; a start quarantines what cannot be read',
             ),
       );

@@ -2,7 +2,7 @@
  * A setting is a row: name, type, range, default, unit, whether it can change while the broker runs, and what larger and
  * smaller do. The TypeScript type, the parser, the error text and docs/settings.md all come from the row.
  */
-import { parseQuantity } from '../log/topic-config.ts';
+import { parseQuantity, UNIT_WORDS } from '../log/topic-config.ts';
 
 interface RowBase {
   readonly name: string;
@@ -77,11 +77,7 @@ export type Value = string | number | boolean | readonly string[] | null;
 /** A value, or what is wrong with it in words that name what is allowed. */
 export type Parsed = { readonly value: Value } | { readonly problem: string };
 
-const UNIT_HINT = {
-  integer: '',
-  bytes: ' bytes (units: KiB, MiB, GiB, kB, MB, GB)',
-  ms: ' ms (units: ms, s, m, h, d)',
-};
+const UNIT_HINT = { ...UNIT_WORDS, integer: '' };
 const TIME_UNITS = /[0-9]\s*(ms|s|m|h|d)$/i;
 const SIZE_UNITS = /[0-9]\s*([kmg]i?b)$/i;
 

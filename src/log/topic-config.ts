@@ -155,6 +155,13 @@ const UNITS: Readonly<Record<string, number>> = {
   d: 86_400_000,
 };
 
+/** Behind a range, in errors. */
+export const UNIT_WORDS: Readonly<Record<'bytes' | 'ms' | 'replicas', string>> = {
+  bytes: ' bytes (units: KiB, MiB, GiB, kB, MB, GB)',
+  ms: ' ms (units: ms, s, m, h, d)',
+  replicas: ' replicas',
+};
+
 /** `512MiB`, `7d`, `-1`, `1048588`; null when it is not a whole number. */
 export function parseQuantity(text: string): number | null {
   const match = /^(-?\d+)\s*([A-Za-z]*)$/.exec(text.trim());
@@ -181,11 +188,8 @@ function parseValue(row: TopicSettingRow, text: string): string | number {
   }
   const value = parseQuantity(text) ?? (/^9223372036854775807$/.test(text.trim()) ? MAX : null);
   if (value === null || value < min || value > max) {
-    const unit = row.unit === null ? '' : ` ${row.unit}`;
-    throw new HeadwaterError(
-      'INVALID_CONFIG',
-      `${row.name}: "${text}" is not a whole number from ${min} to ${max}${unit}`,
-    );
+    const range = `from ${min} to ${max === MAX ? '2^53-1' : max}${row.unit === null ? '' : UNIT_WORDS[row.unit]}`;
+    throw new HeadwaterError('INVALID_CONFIG', `${row.name}: "${text}" is not a whole number ${range}`);
   }
   return value;
 }

@@ -45,6 +45,16 @@ describe('headwater doctor', () => {
     expect(findings[0]).toMatchObject({ level: 'fail', what: expect.stringContaining(':1: num.partitions: 0 is not') });
   });
 
+  it('asks for another file where the configuration cannot be read', async () => {
+    const io = fakeIo();
+    expect(await dispatch(['doctor', '--config', '/nope/headwater.yaml', '--json'], io)).toBe(1);
+    expect((JSON.parse(io.out) as Finding[])[0]).toEqual({
+      level: 'fail',
+      what: 'configuration: /nope/headwater.yaml: there is no such file',
+      advice: 'name a file that this user may read: --config FILE, or HEADWATER_CONFIG',
+    });
+  });
+
   it('names a users file that is missing and a key that everybody may read', async () => {
     const { status, findings } = await doctor(`${OFF}users.file: nobody\n`);
     expect(status).toBe(1);

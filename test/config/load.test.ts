@@ -233,6 +233,11 @@ describe('a mistake names line, key, value and what is allowed', () => {
       'topics:\n  a:\n    min.insync.replicas: 99',
       'f:3: topics.a.min.insync.replicas: "99" is not a whole number from 1 to 16 replicas',
     ],
+    [
+      'a topic setting that is no time',
+      'topics: { a: { retention.ms: soon } }',
+      'f:1: topics.a.retention.ms: "soon" is not a whole number from -1 to 2^53-1 ms (units: ms, s, m, h, d)',
+    ],
     ['routes that are no list', 'routes: { a: b }', 'f:1: routes: must be a list, in order of precedence'],
     ['a route without a topic', 'routes: [{ mqtt: a }]', 'f:1: routes[0].topic: is missing: The topic that stores it.'],
     [
