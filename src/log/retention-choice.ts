@@ -2,18 +2,15 @@
  * What retention lets go: numbers in, offsets out. The unit is a run: one partition's share of a chunk (a few MB of all
  * partitions together), so a topic keeps at most one run more than its limits say.
  */
-export interface Stretch {
-  readonly baseOffset: number;
-  readonly lastOffset: number;
-  readonly bytes: number;
-  /** Largest record timestamp in it, ms. */
-  readonly maxTimestamp: number;
-}
-
-/** Stretches in offset order, each made when it is looked at. */
 export interface Stretches {
+  /** They are in offset order. */
   readonly length: number;
-  at(i: number): Stretch | undefined;
+  /** Of all of them. */
+  readonly bytes: number;
+  lastOffset(i: number): number;
+  bytesOf(i: number): number;
+  /** Largest record timestamp in it, ms. */
+  maxTimestamp(i: number): number;
 }
 
 export interface RetentionLimits {
@@ -35,26 +32,26 @@ export interface RetentionLimits {
  * timestamp is as old as what came after it.
  */
 export function retainedFrom(stretches: Stretches, logStart: number, limits: RetentionLimits): number {
-  let total = 0;
-  if (limits.bytes >= 0) for (let i = 0; i < stretches.length; i++) total += stretches.at(i)!.bytes;
+  let total = limits.bytes >= 0 ? stretches.bytes : 0;
   const cutoff = limits.ms >= 0 && limits.now !== null ? limits.now - limits.ms : null;
   const writtenAt = limits.writtenAt ?? ((timestamp) => timestamp);
   let start = logStart;
   let dated = 0;
   for (let i = 0; i < stretches.length; i++) {
-    const stretch = stretches.at(i)!;
-    if (stretch.lastOffset >= limits.highWatermark) break;
+    const lastOffset = stretches.lastOffset(i);
+    if (lastOffset >= limits.highWatermark) break;
     let tooOld = false;
     if (cutoff !== null) {
       if (dated < i) dated = i;
-      while (dated < stretches.length && writtenAt(stretches.at(dated)!.maxTimestamp) === null) dated++;
-      const written = dated < stretches.length ? writtenAt(stretches.at(dated)!.maxTimestamp) : null;
+      while (dated < stretches.length && writtenAt(stretches.maxTimestamp(dated)) === null) dated++;
+      const written = dated < stretches.length ? writtenAt(stretches.maxTimestamp(dated)) : null;
       tooOld = written !== null && written < cutoff;
     }
-    const tooMuch = limits.bytes >= 0 && total - stretch.bytes >= limits.bytes;
+    const bytes = stretches.bytesOf(i);
+    const tooMuch = limits.bytes >= 0 && total - bytes >= limits.bytes;
     if (!tooOld && !tooMuch) break;
-    start = Math.max(start, stretch.lastOffset + 1);
-    total -= stretch.bytes;
+    start = Math.max(start, lastOffset + 1);
+    total -= bytes;
   }
   return start;
 }

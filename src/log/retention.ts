@@ -151,14 +151,14 @@ export class Retention {
 
   async #giveWay(bytes: number, mayGiveWay: (topic: string) => boolean): Promise<number> {
     const candidates = this.#candidates().filter(({ partition }) => mayGiveWay(partition.topic.name));
-    const live = this.#liveBytes();
+    this.#countLive();
     const sealed = [...this.#parts.slices.all.values()].filter((slice) => slice.sealed);
-    const comesBack = () => sealed.reduce((sum, slice) => sum + reclaimable(live.get(slice) ?? 0, slice.bytes), 0);
+    const comesBack = () => sealed.reduce((sum, slice) => sum + reclaimable(slice.liveBytes, slice.bytes), 0);
     const moved = new Map<LogPartition, NewStart>();
     while (comesBack() < bytes) {
       const segment = takeNext(candidates, moved, (slice) => slice.sealed);
       if (segment === null) break;
-      live.set(segment.slice, (live.get(segment.slice) ?? 0) - segment.bytes);
+      segment.slice.liveBytes -= segment.bytes;
     }
     if (moved.size > 0) {
       const topics = [...new Set([...moved.keys()].map((partition) => partition.topic.name))];
@@ -225,7 +225,10 @@ export class Retention {
     const runs = (await this.#parts.reader.stretches(partition.id, first)).filter((run) => run.lastOffset >= coarse);
     const finer: Stretches = {
       length: runs.length + segments.length - kept - 1,
-      at: (i) => runs[i] ?? segments.at(kept + 1 + i - runs.length),
+      bytes: runs.reduce((sum, run) => sum + run.bytes, segments.bytesFrom(kept + 1)),
+      lastOffset: (i) => runs[i]?.lastOffset ?? segments.lastOffset(kept + 1 + i - runs.length),
+      bytesOf: (i) => runs[i]?.bytes ?? segments.bytesOf(kept + 1 + i - runs.length),
+      maxTimestamp: (i) => runs[i]?.maxTimestamp ?? segments.maxTimestamp(kept + 1 + i - runs.length),
     };
     const offset = retainedFrom(finer, coarse, limits);
     let firstBytes = 0;
@@ -318,27 +321,33 @@ export class Retention {
       ages.push(config['segment.ms']);
       if (config['cleanup.policy'].includes('delete')) ages.push(config['retention.ms']);
     }
-    const live = this.#liveBytes().get(active) ?? 0;
-    if (live > 0 && now - this.#activeSince.at < sliceAgeLimit(ages)) return;
-    if (live > 0 && active.bytes === 0) return;
+    this.#countLive();
+    if (active.liveBytes > 0 && now - this.#activeSince.at < sliceAgeLimit(ages)) return;
+    if (active.liveBytes > 0 && active.bytes === 0) return;
     writer.askRoll();
     await this.#parts.queue.flush();
     await writer.sealed();
   }
 
-  #liveBytes(): Map<Slice, number> {
-    const live = new Map<Slice, number>();
-    for (const partition of this.#parts.partitions()) {
-      partition.segments.forEachShare((slice, bytes) => live.set(slice, (live.get(slice) ?? 0) + bytes));
+  /** Sets what of each slice can still be read. */
+  #countLive(): void {
+    for (const slice of this.#parts.slices.all.values()) {
+      slice.liveSegments = 0;
+      slice.liveBytes = 0;
     }
-    return live;
+    for (const partition of this.#parts.partitions()) {
+      partition.segments.forEachShare((slice, bytes) => {
+        slice.liveSegments++;
+        slice.liveBytes += bytes;
+      });
+    }
   }
 
   async #removeDead(): Promise<number> {
     const { slices, meta, logger } = this.#parts;
     await this.#saveStarts();
-    const live = this.#liveBytes();
-    const dead = [...slices.all.values()].filter((slice) => slice.sealed && !live.has(slice));
+    this.#countLive();
+    const dead = [...slices.all.values()].filter((slice) => slice.sealed && slice.liveSegments === 0);
     if (dead.length === 0) return 0;
     // Their summaries go first, all in one write: a slice that a crash leaves behind is found, and dead again.
     await meta.write(dead.flatMap((slice) => unsealOperations(slice.id)));
@@ -355,12 +364,12 @@ export class Retention {
 
   /** Empties the oldest slice that is worth it: one that retention's front is still in dies by itself. */
   async #moveOne(diskShort = false): Promise<boolean> {
-    const live = this.#liveBytes();
+    this.#countLive();
     let physical = 0;
     for (const slice of this.#parts.slices.all.values()) physical += slice.bytes;
     const pressed = diskShort || physical > (this.#parts.options.retentionTotalBytes ?? Number.POSITIVE_INFINITY);
     const sealed = [...this.#parts.slices.all.values()].filter((slice) => slice.sealed).sort((a, b) => a.id - b.id);
-    const worth = sealed.filter((slice) => worthMoving(live.get(slice) ?? 0, slice.bytes, pressed));
+    const worth = sealed.filter((slice) => worthMoving(slice.liveBytes, slice.bytes, pressed));
     const front = Math.max(this.#front, worth[worth.length - 1]?.id ?? 0);
     for (const slice of worth) {
       if (!pressed && slice.id >= front) break;

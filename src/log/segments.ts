@@ -47,8 +47,13 @@ export class Segments implements Iterable<Segment>, Spans {
   }
 
   get bytes(): number {
+    return this.bytesFrom(0);
+  }
+
+  /** Bytes of the `i`-th and all behind it. */
+  bytesFrom(i: number): number {
     let bytes = 0;
-    for (let i = 0; i < this.length; i++) bytes += this.#numbers[i * FIELDS + BYTES]!;
+    for (let at = i; at < this.length; at++) bytes += this.bytesOf(at);
     return bytes;
   }
 
@@ -76,6 +81,14 @@ export class Segments implements Iterable<Segment>, Spans {
     return this.#numbers[i * FIELDS + LAST]!;
   }
 
+  bytesOf(i: number): number {
+    return this.#numbers[i * FIELDS + BYTES]!;
+  }
+
+  maxTimestamp(i: number): number {
+    return this.#numbers[i * FIELDS + MAX_TIMESTAMP]!;
+  }
+
   get last(): Segment | undefined {
     return this.at(this.length - 1);
   }
@@ -86,7 +99,7 @@ export class Segments implements Iterable<Segment>, Spans {
 
   /** Each segment's slice and bytes, without an object for each. */
   forEachShare(visit: (slice: Slice, bytes: number) => void): void {
-    for (let i = 0; i < this.length; i++) visit(this.#slices[i]!, this.#numbers[i * FIELDS + BYTES]!);
+    for (let i = 0; i < this.length; i++) visit(this.#slices[i]!, this.bytesOf(i));
   }
 
   /** Index of the first segment that ends at or behind `offset`; `length` when all end before it. */

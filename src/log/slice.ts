@@ -33,6 +33,9 @@ export class Slice {
   lastChunk = -1;
   /** Bytes of all batches written to it, dead ones included. */
   bytes = 0;
+  /** What of it could be read when retention counted last: the segments of partitions that lie in it, and their bytes. */
+  liveSegments = 0;
+  liveBytes = 0;
   /** Largest record timestamp in it, ms; -1 while it is empty. */
   maxTimestamp = -1;
   sealed = false;

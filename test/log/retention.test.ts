@@ -1,43 +1,58 @@
 import { describe, expect, it } from 'vitest';
 import type { LogOptions } from '../../src/log/log-options.ts';
-import { givesWay, retainedFrom, sliceAgeLimit, worthMoving } from '../../src/log/retention-choice.ts';
+import {
+  givesWay,
+  type RetentionLimits,
+  retainedFrom,
+  sliceAgeLimit,
+  worthMoving,
+} from '../../src/log/retention-choice.ts';
 import { MemoryDisk } from '../../src/store/memory.ts';
 import { append, openOnDisk, TestClock, topicSpec, valuesOf } from './records.ts';
 
 const stretch = (baseOffset: number, bytes: number, maxTimestamp: number) => ({
-  baseOffset,
   lastOffset: baseOffset + 9,
   bytes,
   maxTimestamp,
 });
+const chosen = (log: readonly ReturnType<typeof stretch>[], logStart: number, limits: RetentionLimits) => {
+  const bytes = log.reduce((sum, one) => sum + one.bytes, 0);
+  const stretches = {
+    length: log.length,
+    bytes,
+    lastOffset: (i: number) => log[i]!.lastOffset,
+    bytesOf: (i: number) => log[i]!.bytes,
+    maxTimestamp: (i: number) => log[i]!.maxTimestamp,
+  };
+  return retainedFrom(stretches, logStart, limits);
+};
 const log = [stretch(0, 100, 1_000), stretch(10, 100, 2_000), stretch(20, 100, 3_000)];
 const open = { ms: -1, bytes: -1, now: 5_000, highWatermark: 30 };
 
 describe('the choice of retention', () => {
-  it('keeps everything without limits', () => expect(retainedFrom(log, 0, open)).toBe(0));
+  it('keeps everything without limits', () => expect(chosen(log, 0, open)).toBe(0));
   it('lets go what is older than retention.ms, from the front only', () => {
-    expect(retainedFrom(log, 0, { ...open, ms: 2_500 })).toBe(20);
-    expect(retainedFrom([log[2]!, log[0]!], 0, { ...open, ms: 2_500 })).toBe(0);
-    expect(retainedFrom(log, 0, { ...open, ms: 0 })).toBe(30);
+    expect(chosen(log, 0, { ...open, ms: 2_500 })).toBe(20);
+    expect(chosen([log[2]!, log[0]!], 0, { ...open, ms: 2_500 })).toBe(0);
+    expect(chosen(log, 0, { ...open, ms: 0 })).toBe(30);
   });
   it('lets go nothing by age while the clock is not trusted', () =>
-    expect(retainedFrom(log, 0, { ...open, ms: 0, now: null })).toBe(0));
+    expect(chosen(log, 0, { ...open, ms: 0, now: null })).toBe(0));
   it('takes the age of what came after for timestamps of a clock that was not set', () => {
     const unset = [stretch(0, 100, 7), stretch(10, 100, 8), stretch(20, 100, 2_000), stretch(30, 100, 4_900)];
     const writtenAt = (timestamp: number) => (timestamp < 1_000 ? null : timestamp);
     const limits = { ...open, highWatermark: 40, writtenAt };
-    expect(retainedFrom(unset, 0, { ...limits, ms: 3_500 })).toBe(0);
-    expect(retainedFrom(unset, 0, { ...limits, ms: 2_500 })).toBe(30);
-    expect(retainedFrom(unset.slice(0, 2), 0, { ...limits, ms: 0 })).toBe(0);
-    expect(retainedFrom(unset.slice(0, 2), 0, { ...limits, bytes: 100 })).toBe(10);
+    expect(chosen(unset, 0, { ...limits, ms: 3_500 })).toBe(0);
+    expect(chosen(unset, 0, { ...limits, ms: 2_500 })).toBe(30);
+    expect(chosen(unset.slice(0, 2), 0, { ...limits, ms: 0 })).toBe(0);
+    expect(chosen(unset.slice(0, 2), 0, { ...limits, bytes: 100 })).toBe(10);
   });
   it('keeps at least retention.bytes', () => {
-    expect(retainedFrom(log, 0, { ...open, bytes: 200 })).toBe(10);
-    expect(retainedFrom(log, 0, { ...open, bytes: 201 })).toBe(0);
-    expect(retainedFrom(log, 0, { ...open, bytes: 0 })).toBe(30);
+    expect(chosen(log, 0, { ...open, bytes: 200 })).toBe(10);
+    expect(chosen(log, 0, { ...open, bytes: 201 })).toBe(0);
+    expect(chosen(log, 0, { ...open, bytes: 0 })).toBe(30);
   });
-  it('never passes the high watermark', () =>
-    expect(retainedFrom(log, 0, { ...open, ms: 0, highWatermark: 25 })).toBe(20));
+  it('never passes the high watermark', () => expect(chosen(log, 0, { ...open, ms: 0, highWatermark: 25 })).toBe(20));
   it('lets the lowest priority give way, then the oldest, then the largest', () => {
     const candidate = (priority: number, oldest: number, bytes: number) => ({ priority, oldest, bytes });
     expect(givesWay([])).toBe(-1);

@@ -233,6 +233,22 @@ describe('the LevelDB store on a damaged directory', () => {
     await rm(directory, { recursive: true });
   });
 
+  it('removes a database with all that lies in its directory, and one that is not there', async () => {
+    const directory = await mkdtemp(join(tmpdir(), 'headwater-store-'));
+    const store = await openLevelStore(directory);
+    for (const name of ['one', 'two']) {
+      const database = await store.open(name, {});
+      await fill(database, 'a=1');
+      await database.close();
+    }
+    await writeFile(join(directory, 'one', 'notes.txt'), 'of somebody else');
+    await rm(join(directory, 'two', 'CURRENT'));
+    for (const name of ['one', 'two', 'three']) await store.remove(name);
+    expect((await readdir(directory)).sort()).toEqual(['FORMAT', 'lock']);
+    await store.close();
+    await rm(directory, { recursive: true, force: true });
+  });
+
   it('writes the report beside a quarantined database', async () => {
     const directory = await mkdtemp(join(tmpdir(), 'headwater-store-'));
     const store = await openLevelStore(directory);
