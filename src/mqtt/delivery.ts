@@ -338,6 +338,13 @@ export class Delivery implements Target, CatchingUp, BacklogOwner {
   }
 
   async step(): Promise<boolean> {
+    const more = await this.#readOn();
+    // Groups pass over a member that is behind: now it has room for what waits in them.
+    if (!this.isBehind) for (const group of this.groups) group.pump();
+    return more;
+  }
+
+  async #readOn(): Promise<boolean> {
     const { link } = this;
     if (link === null) return false;
     if (this.#resend.length > 0) return await this.#sendAgain(link);

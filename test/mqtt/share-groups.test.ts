@@ -109,6 +109,15 @@ describe('the store has of a group what changed, no more', () => {
     expect(await written()).toEqual([null]);
     expect(await written()).toEqual([]);
   });
+
+  it("reaches a member once the member's own backlog is read, though it has acknowledged nothing", async () => {
+    const { edge, member, publisher } = await startWatched();
+    await member.subscribe('plant/own', 1);
+    await leave(member);
+    await publish(publisher, 'plant/1', 'a');
+    const again = await opened(edge.port, 5, keep('member'));
+    expect(String((await again.next('publish')).payload)).toBe('a');
+  });
 });
 
 describe('a session taken over by a newer connection', () => {
