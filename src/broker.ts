@@ -31,6 +31,7 @@ import { MqttEdge } from './mqtt/edge.ts';
 import { Quotas } from './quotas/quotas.ts';
 import { Security } from './security/security.ts';
 import { Sources } from './sources/sources.ts';
+import { PairRows, type RowsRequest } from './standby/pair-rows.ts';
 import { StandbyReplicas } from './standby/replicas.ts';
 import { Standby } from './standby/standby.ts';
 import { metaKey } from './store/keys.ts';
@@ -225,19 +226,23 @@ export class Broker {
     await transactions.start();
     this.#started('transactions', () => transactions.stop());
 
-    const quotas = await Quotas.open(log.meta, env.clock);
+    const pairRows = standby === null ? null : new PairRows(log.meta, env.random);
+    /** For what the follower of a pair has as well. */
+    const sharedMeta = pairRows ?? log.meta;
+    const quotas = await Quotas.open(sharedMeta, env.clock);
     if (standby !== null) {
       standby.start(groups);
       this.#started('standby', () => standby.stop());
     }
     const replicas = new StandbyReplicas(settings['replica.lag.time.max.ms']);
     const pair =
-      standby === null
+      standby === null || pairRows === null
         ? null
         : {
             follows: () => log.follows,
             other: () => standby.other,
             fetched: (partition: Partition, id: number, offset: number) => replicas.fetched(partition, id, offset),
+            rows: (request: RowsRequest) => pairRows.page(request),
           };
     const kafkaListeners = (['kafka', 'kafkas'] as const).flatMap((name) => {
       const endpoint = listeners[name];
@@ -304,6 +309,7 @@ export class Broker {
       },
       {
         ...parts,
+        meta: sharedMeta,
         authenticator: mqttAuthenticator(security),
         ageOf: (timestamp) => time.ageOf(timestamp),
         follows: () => log.follows,

@@ -56,6 +56,10 @@ export const SOCKET_OUTPUT_HIGH_WATER_BYTES = 256 * KiB;
 
 /** Requests that have arrived in part, all Kafka connections together: above it the one that grows is closed. */
 export const KAFKA_PARTIAL_REQUESTS_MAX_BYTES = 32 * MiB;
+/** Rows that the follower of a pair gets in one answer; one that is larger comes alone. */
+export const PAIR_PAGE_BYTES = 256 * KiB;
+/** Keys of rows that changed since the follower asked; more, and it asks for everything. */
+export const PAIR_CHANGES_MAX_BYTES = 1 * MiB;
 /** Answers that wait for slow sockets, all Kafka connections together: above it Fetch answers shrink to one batch. */
 export const KAFKA_OUTPUT_MAX_BYTES = 24 * MiB;
 /** Requests of one connection that are answered in order: more are left unread (Java clients pipeline 5). */

@@ -69,6 +69,8 @@ export interface GroupOffset {
   readonly topic: string;
   readonly partition: number;
   readonly offset: number;
+  /** Of the record before it (KIP-320); -1: not known. */
+  readonly leaderEpoch: number;
   readonly metadata: string;
 }
 
@@ -301,6 +303,7 @@ export class Admin {
           topic: topic.name,
           partition: partition.partitionIndex,
           offset: partition.committedOffset,
+          leaderEpoch: partition.committedLeaderEpoch,
           metadata: partition.metadata ?? '',
         })),
     );

@@ -7,6 +7,8 @@ import type { Quotas } from '../quotas/quotas.ts';
 import type { KafkaOperation, KafkaResource } from '../security/acl.ts';
 import type { User } from '../security/users.ts';
 import type { TransactionCoordinator } from '../transactions/coordinator.ts';
+import type { fetchPairState } from '../wire/kafka/api/20000-fetch-pair-state.ts';
+import type { RequestOf, ResponseInput } from '../wire/kafka/schema.ts';
 import type { EdgeMetrics } from './metrics.ts';
 
 /** This broker as Kafka clients see it. */
@@ -78,6 +80,10 @@ export interface Pair {
   other(): OtherBroker | null;
   /** A replica asks for `offset`, which is what it has; false: it is not taken for one. */
   fetched(partition: Partition, replicaId: number, offset: number): boolean;
+  /** Rows of the metadata database that the follower has as well; null: it has to begin again. */
+  rows(
+    request: RequestOf<typeof fetchPairState>,
+  ): Promise<Omit<ResponseInput<typeof fetchPairState>, 'errorCode'> | null>;
 }
 
 export interface KafkaContext {

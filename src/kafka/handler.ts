@@ -48,6 +48,8 @@ export interface Handler<A extends Api = Api> {
    * order matters before it returns its promise. All others start when every earlier request was answered.
    */
   readonly pipelined?: boolean;
+  /** Not Kafka's, but between the brokers of a pair: a broker that stands alone does not advertise it. */
+  readonly pairOnly?: boolean;
   /** Served before SASL authentication is complete. */
   readonly unauthenticated?: boolean;
   /**
@@ -91,11 +93,9 @@ export class HandlerTable {
   }
 
   /** Rows of the ApiVersions answer. */
-  advertised(): { apiKey: number; minVersion: number; maxVersion: number }[] {
-    return this.all().map(({ api }) => ({
-      apiKey: api.key,
-      minVersion: api.advertise[0],
-      maxVersion: api.advertise[1],
-    }));
+  advertised(inPair: boolean): { apiKey: number; minVersion: number; maxVersion: number }[] {
+    return this.all()
+      .filter(({ pairOnly }) => inPair || pairOnly !== true)
+      .map(({ api }) => ({ apiKey: api.key, minVersion: api.advertise[0], maxVersion: api.advertise[1] }));
   }
 }

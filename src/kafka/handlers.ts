@@ -31,6 +31,7 @@ import { alterUserScramCredentialsHandler } from './handle/51-alter-user-scram-c
 import { describeClusterHandler } from './handle/60-describe-cluster.ts';
 import { listConfigResourcesHandler } from './handle/74-list-config-resources.ts';
 import { describeTopicPartitionsHandler } from './handle/75-describe-topic-partitions.ts';
+import { fetchPairStateHandler } from './handle/20000-fetch-pair-state.ts';
 import { HandlerTable } from './handler.ts';
 
 export function createHandlers(): HandlerTable {
@@ -40,7 +41,7 @@ export function createHandlers(): HandlerTable {
     listOffsetsHandler,
     metadataHandler,
     saslHandshakeHandler,
-    apiVersionsHandler(() => table.advertised()),
+    apiVersionsHandler((inPair) => table.advertised(inPair)),
     createTopicsHandler,
     deleteTopicsHandler,
     deleteRecordsHandler,
@@ -65,6 +66,7 @@ export function createHandlers(): HandlerTable {
     listConfigResourcesHandler,
     describeTopicPartitionsHandler,
     ...groupHandlers,
+    fetchPairStateHandler,
   ]);
   return table;
 }

@@ -251,12 +251,16 @@ export class MqttEdge {
     const { env } = this.#deps;
     await this.#makeTopics(this.routes);
     this.#fanOut.start();
-    await this.#retained.load();
-    await this.#sessions.load();
-    await this.#subscriptions.load((text) => parseSubscription(text).levels);
+    const follows = this.#deps.follows?.() === true;
+    // What a follower has stored is a copy that only its leader changes; it reads it when it leads.
+    if (!follows) {
+      await this.#retained.load();
+      await this.#sessions.load();
+      await this.#subscriptions.load((text) => parseSubscription(text).levels);
+    }
     this.#state = 'running';
     // Before anybody can connect again.
-    await this.#wills.load();
+    if (!follows) await this.#wills.load();
     for (const options of this.#options.listeners) {
       const onAccepted = (accepted: Accepted) => this.#accept(accepted);
       const listener = new Listener(options, env.net, this.#context.settings.maxPacketBytes, onAccepted);

@@ -83,8 +83,17 @@ export class RetainedMessages {
         timestamp: stored.t,
         publisher: null,
       };
-      const feed = stored.r === null ? null : this.#fanOut.feedAt(stored.r[0], stored.r[1]);
-      this.#put({ message, levels: topic.split('/'), feed, offset: stored.r?.[2] ?? -1, before: null });
+      const [topicId, partition, offset] = stored.r ?? ['', 0, -1];
+      const feed = offset < 0 ? null : this.#fanOut.feedAt(topicId, partition);
+      // Its record may not be here (a broker that was promoted before it had it): the message stands by itself then.
+      const isHere = feed !== null && offset < feed.partition.logEndOffset;
+      this.#put({
+        message,
+        levels: topic.split('/'),
+        feed: isHere ? feed : null,
+        offset: isHere ? offset : -1,
+        before: null,
+      });
     }
   }
 

@@ -8,7 +8,8 @@ import type { GroupCoordinator } from '../groups/coordinator.ts';
 type Groups = Pick<GroupCoordinator, 'offsets' | 'list' | 'deleteGroup'>;
 
 const keyOf = ({ topic, partition }: { topic: string; partition: number }) => `${topic}/${partition}`;
-const contentOf = ({ offset, metadata }: { offset: number; metadata: string }) => `${offset} ${metadata}`;
+const contentOf = ({ offset, leaderEpoch, metadata }: Omit<GroupOffset, 'topic' | 'partition'>) =>
+  `${offset} ${leaderEpoch} ${metadata}`;
 
 export class CopyGroups {
   readonly #groups: Groups;
@@ -58,7 +59,7 @@ export class CopyGroups {
         memberId: '',
         instanceId: null,
         retentionMs: -1,
-        offsets: changed.map((one) => ({ ...one, leaderEpoch: -1 })),
+        offsets: changed,
       });
     }
     // What is left has gone at the leader.
@@ -69,8 +70,6 @@ export class CopyGroups {
     return this.#groups.offsets
       .committed(id, false)
       .filter(({ topic }) => this.#selects(topic))
-      .flatMap(({ topic, partitions }) =>
-        partitions.map(({ partition, offset, metadata }) => ({ topic, partition, offset, metadata })),
-      );
+      .flatMap(({ topic, partitions }) => partitions.map((one) => ({ topic, ...one })));
   }
 }

@@ -17,6 +17,7 @@ import { fetch } from '../wire/kafka/api/01-fetch.ts';
 import { KAFKA_ERROR } from '../wire/kafka/errors.ts';
 import type { ResponseOf } from '../wire/kafka/schema.ts';
 import { CopyGroups } from './copy-groups.ts';
+import { CopyRows } from './copy-rows.ts';
 import { copyTopics } from './copy-topics.ts';
 
 type PartitionAnswer = ResponseOf<typeof fetch>['responses'][number]['partitions'][number];
@@ -27,6 +28,7 @@ const FETCH_WAIT_MS = 500;
 const TOPICS_EVERY_MS = 1_000;
 const CONFIGS_EVERY_MS = 10_000;
 const GROUPS_EVERY_MS = 500;
+const ROWS_EVERY_MS = 500;
 const BACKOFF_MIN_MS = 100;
 
 export interface FollowerOptions {
@@ -65,6 +67,8 @@ export class Follower {
   readonly #cluster: Cluster;
   readonly #admin: Admin;
   readonly #groups: CopyGroups;
+  readonly #rows: CopyRows;
+  #saidOlder = false;
   #fenced: boolean;
   #stopped = false;
   #running: Promise<void> = Promise.resolve();
@@ -72,6 +76,7 @@ export class Follower {
   #topicsAt = Number.NEGATIVE_INFINITY;
   #configsAt = Number.NEGATIVE_INFINITY;
   #groupsAt = Number.NEGATIVE_INFINITY;
+  #rowsAt = Number.NEGATIVE_INFINITY;
   #wakeUp: (() => void) | null = null;
   leader: LeaderAddress | null = null;
   clusterId: string | null = null;
@@ -88,7 +93,12 @@ export class Follower {
     this.#cluster = new Cluster(dependencies.env, { ...options.cluster, ownId: options.nodeId });
     this.#admin = new Admin(this.#cluster);
     this.#groups = new CopyGroups(dependencies.groups, options.selects);
+    this.#rows = new CopyRows(dependencies.log.meta);
     this.#fenced = options.fenced;
+  }
+
+  get #hasRows(): boolean {
+    return this.#rows.complete || this.#saidOlder;
   }
 
   get lagRecords(): number {
@@ -147,7 +157,22 @@ export class Follower {
       });
     }
     if (this.#stopped) return;
-    await this.#fetch(await this.#cluster.broker(this.leader.nodeId));
+    const connection = await this.#cluster.broker(this.leader.nodeId);
+    if (clock.monotonic() - this.#rowsAt >= ROWS_EVERY_MS) {
+      this.#rowsAt = clock.monotonic();
+      await this.#copyRows(connection);
+    }
+    if (this.#stopped) return;
+    await this.#fetch(connection);
+  }
+
+  async #copyRows(connection: Connection): Promise<void> {
+    if ((await this.#rows.run(connection)) || this.#saidOlder) return;
+    this.#saidOlder = true;
+    this.#dependencies.logger.warn(
+      { link: this.#options.name },
+      'the leader is of a version that does not give MQTT sessions, retained messages and quotas: they are not copied',
+    );
   }
 
   async #refresh(): Promise<void> {
@@ -205,7 +230,7 @@ export class Follower {
       }),
     }));
     if (asked.size === 0) {
-      this.state = 'following';
+      this.state = this.#hasRows ? 'following' : 'connecting';
       await delay(env.clock, FETCH_WAIT_MS);
       return;
     }
@@ -226,8 +251,8 @@ export class Follower {
       ),
     );
     for (const result of results) if (result.status === 'rejected') throw result.reason;
-    // Every partition has been compared with the leader's.
-    this.state = this.#lag.size >= asked.size ? 'following' : 'connecting';
+    // Every partition has been compared with the leader's, and every row.
+    this.state = this.#lag.size >= asked.size && this.#hasRows ? 'following' : 'connecting';
     if (this.#fenced && this.lagRecords === 0 && this.#lag.size === asked.size) {
       this.#fenced = false;
       await this.#dependencies.settled();

@@ -1,6 +1,6 @@
 /** Two real brokers as a pair: kill -9 of the first under load, one command, and clients carry on with the second. */
 import { Kafka, logLevel } from 'kafkajs';
-import mqtt from 'mqtt';
+import mqtt, { type MqttClient } from 'mqtt';
 import { describe, expect, it } from 'vitest';
 import { Admin } from '../../src/client/admin.ts';
 import { Cluster } from '../../src/client/cluster.ts';
@@ -268,4 +268,102 @@ describe('a pair of brokers', () => {
     await first.stop();
     await second.stop();
   });
+
+  it('takes MQTT over as it was: sessions and what waits for them, shared groups, wills, retained messages', async () => {
+    const { first, second } = await startPair('topics: { t: { partitions: 1 } }');
+    await follows(second);
+    const phone = await Phone.connect(first);
+    expect(phone.present).toBe(false);
+    await phone.client.subscribeAsync(['plant/#', '$share/workers/work/#'], { qos: 1 });
+    await phone.client.endAsync();
+    const device = await mqtt.connectAsync(first.mqttUrl, {
+      protocolVersion: 5,
+      reconnectPeriod: 0,
+      clientId: 'device',
+      will: { topic: 'plant/lost', payload: Buffer.from('the device is gone'), qos: 1, retain: false },
+    });
+    await device.publishAsync('state/pump', 'on', { qos: 1, retain: true });
+    await device.publishAsync('state/valve', 'open', { qos: 1, retain: true });
+    for (let i = 0; i < 5; i++) await device.publishAsync('plant/1', `reading ${i}`, { qos: 1 });
+    for (let i = 0; i < 3; i++) await device.publishAsync('work/1', `job ${i}`, { qos: 1 });
+    await follows(second);
+    await pause(2_000);
+    device.on('error', () => undefined);
+    await first.kill();
+    await promote(second);
+
+    const onSecond = await Phone.connect(second);
+    expect(onSecond.present).toBe(true);
+    const waiting = [
+      ...[0, 1, 2, 3, 4].map((i) => `reading ${i}`),
+      ...[0, 1, 2].map((i) => `job ${i}`),
+      'the device is gone',
+    ];
+    await eventually('what waited comes', 30_000, () => onSecond.got.length >= waiting.length);
+    expect([...onSecond.got].sort()).toEqual(waiting.sort());
+    expect(await retainedAt(second)).toEqual({ 'state/pump': 'on', 'state/valve': 'open' });
+    await onSecond.client.publishAsync('state/pump', 'off', { qos: 1, retain: true });
+    await onSecond.client.publishAsync('state/valve', '', { qos: 1, retain: true });
+    await onSecond.client.endAsync();
+    await device.endAsync(true);
+
+    // The other way round: what the first had of an earlier time gives way to what the second has.
+    await first.start();
+    await follows(first);
+    await pause(2_000);
+    await second.kill();
+    await promote(first);
+    const back = await Phone.connect(first);
+    expect(back.present).toBe(true);
+    await back.client.publishAsync('plant/1', 'the newest', { qos: 1 });
+    await eventually('a new message comes', 30_000, () => back.got.includes('the newest'));
+    expect(back.got).toEqual(['the newest']);
+    expect(await retainedAt(first)).toEqual({ 'state/pump': 'off' });
+    await back.client.endAsync();
+    await first.stop();
+  });
 });
+
+/** A subscriber whose session outlives its connections. */
+class Phone {
+  readonly client: MqttClient;
+  readonly got: string[] = [];
+  present = false;
+
+  private constructor(url: string) {
+    this.client = mqtt.connect(url, {
+      protocolVersion: 5,
+      reconnectPeriod: 0,
+      clientId: 'phone',
+      clean: false,
+      properties: { sessionExpiryInterval: 3_600 },
+    });
+    // Before the connection stands: what waits comes right behind the CONNACK.
+    this.client.on('message', (_, payload) => this.got.push(String(payload)));
+  }
+
+  static async connect(broker: TestBroker): Promise<Phone> {
+    const phone = new Phone(broker.mqttUrl);
+    await new Promise<void>((resolve, reject) => {
+      phone.client.once('connect', ({ sessionPresent }) => {
+        phone.present = sessionPresent;
+        resolve();
+      });
+      phone.client.once('error', reject);
+    });
+    return phone;
+  }
+}
+
+/** What a new subscriber is given at once, by topic. */
+async function retainedAt(broker: TestBroker): Promise<Record<string, string>> {
+  const found: Record<string, string> = {};
+  const client = await mqtt.connectAsync(broker.mqttUrl, { protocolVersion: 5, reconnectPeriod: 0 });
+  client.on('message', (topic, payload) => {
+    found[topic] = String(payload);
+  });
+  await client.subscribeAsync('state/#', { qos: 1 });
+  await pause(1_000);
+  await client.endAsync();
+  return found;
+}

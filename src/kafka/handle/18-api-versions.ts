@@ -11,18 +11,20 @@ const SOFTWARE = /^[a-zA-Z0-9](?:[a-zA-Z0-9\-.]*[a-zA-Z0-9])?$/;
  * Advertises what is registered. No feature is finalized: clients then stay on transaction protocol V1 (KIP-890).
  * A version above ours is answered by the connection, in version 0, before this is called.
  */
-export function apiVersionsHandler(advertised: () => readonly AdvertisedVersion[]): Handler<typeof apiVersions> {
+export function apiVersionsHandler(
+  advertised: (inPair: boolean) => readonly AdvertisedVersion[],
+): Handler<typeof apiVersions> {
   return handler({
     api: apiVersions,
     unauthenticated: true,
-    handle(_context, request, version) {
+    handle({ pair }, request, version) {
       if (
         version >= 3 &&
         !(SOFTWARE.test(request.clientSoftwareName) && SOFTWARE.test(request.clientSoftwareVersion))
       ) {
         return { errorCode: KAFKA_ERROR.INVALID_REQUEST, apiKeys: [] };
       }
-      return { errorCode: KAFKA_ERROR.NONE, apiKeys: advertised() };
+      return { errorCode: KAFKA_ERROR.NONE, apiKeys: advertised(pair !== null) };
     },
   });
 }
