@@ -44,6 +44,9 @@ function replicaOf({ pair, identity }: KafkaContext, request: Request, connectio
   return pair !== null && id !== identity.nodeId && connection.allows('alter', 'cluster', '') ? id : -1;
 }
 
+/** Of a partition that has more, while there is room: a read of less costs more than it gives. */
+const SHARE_MIN_BYTES = 64 * 1024;
+
 export class FetchOperation implements Waiter {
   readonly #context: KafkaContext;
   readonly #connection: ClientConnection;
@@ -216,13 +219,23 @@ export class FetchOperation implements Waiter {
     }
   }
 
-  async #read(): Promise<void> {
+  *#readable(): Iterable<Share & { readonly partition: Partition }> {
     for (const share of this.#shares()) {
+      const { partition, errorCode, full, nextOffset } = share;
+      if (partition === null || errorCode !== 0 || full || nextOffset >= this.#limit(partition)) continue;
+      yield share as Share & { readonly partition: Partition };
+    }
+  }
+
+  async #read(): Promise<void> {
+    const wanted = [...this.#readable()];
+    for (const [i, share] of wanted.entries()) {
       const { partition, request } = share;
-      if (partition === null || share.errorCode !== 0 || share.full) continue;
       const upTo = this.#limit(partition);
+      // Each of those that have something gets its part of the answer: what was written at one time lies at one place, and is
+      // read there for all of them, instead of a long way for the first and again for the next.
+      const part = Math.max(SHARE_MIN_BYTES, Math.floor(this.#bytesLeft / (wanted.length - i)));
       const maxBytes = Math.min(request.partitionMaxBytes - share.bytes, this.#bytesLeft);
-      if (share.nextOffset >= upTo) continue;
       // KIP-74: the first batch of the answer comes whatever its size, so that the client can go on.
       const allowNone = this.#bytes > 0;
       if (maxBytes <= 0 && allowNone) {
@@ -230,12 +243,12 @@ export class FetchOperation implements Waiter {
         continue;
       }
       try {
-        const result = await partition.read({
-          from: share.nextOffset,
-          upTo,
-          maxBytes: Math.max(0, maxBytes),
-          allowNone,
-        });
+        const { nextOffset: from } = share;
+        let result = await partition.read({ from, upTo, maxBytes: Math.max(0, Math.min(maxBytes, part)), allowNone });
+        if (result.nextOffset === from && part < maxBytes && !this.#finished()) {
+          // Its first batch is larger than its part, and there is room for it.
+          result = await partition.read({ from, upTo, maxBytes, allowNone });
+        }
         if (this.#finished()) return;
         this.#take(share, result.batches, result.bytes, result.nextOffset);
       } catch (error) {

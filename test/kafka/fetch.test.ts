@@ -183,6 +183,63 @@ describe('epochs', () => {
   });
 });
 
+test('a batch larger than the part of its partition comes when there is room for it', async () => {
+  await started.log.createTopic({ name: 'many', partitions: 40, config: new Map() });
+  for (let index = 0; index < 40; index++) {
+    const batch = batchOf('x'.repeat(index === 20 ? 200_000 : 1_000));
+    await client.request(produce, 9, producing(batch, -1, 'many', index));
+  }
+  const partitions = Array.from({ length: 40 }, (_, partition) => ({
+    partition,
+    fetchOffset: 0,
+    partitionMaxBytes: 1_000_000,
+  }));
+  const body = { ...fetching(0), maxBytes: 300_000, topics: [{ topic: 'many', partitions }] };
+  const { responses } = await client.request(fetch, 11, body);
+  expect(responses[0]!.partitions.map(({ records }) => splitBatches(records!).length)).toEqual(Array(40).fill(1));
+});
+
+test('of many partitions that have something each gets its part; one that has all gets all', async () => {
+  const count = 20;
+  const batchBytes = 32 * 1024;
+  await started.log.createTopic({ name: 'many', partitions: count, config: new Map() });
+  const value = 'x'.repeat(batchBytes);
+  for (let i = 0; i < 40; i++) {
+    const topicData = [
+      {
+        name: 'many',
+        partitionData: Array.from({ length: count }, (_, index) => ({ index, records: [batchOf(value)] })),
+      },
+    ];
+    await client.request(produce, 9, { ...producing(batchOf('x')), topicData });
+  }
+  const ask = async (offsets: number) => {
+    const body = {
+      ...fetching(0),
+      maxBytes: 4 * 1024 * 1024,
+      topics: [
+        {
+          topic: 'many',
+          partitions: Array.from({ length: count }, (_, index) => ({
+            partition: index,
+            fetchOffset: index === 3 ? 0 : offsets,
+            partitionMaxBytes: 1024 * 1024,
+          })),
+        },
+      ],
+    };
+    const { responses } = await client.request(fetch, 11, body);
+    return responses[0]!.partitions.map(({ records }) => splitBatches(records!).length);
+  };
+  const shares = await ask(0);
+  // A twentieth of 4 MiB is six batches; it grows a little with what those before could not use.
+  expect(Math.min(...shares)).toBeGreaterThanOrEqual(6);
+  expect(Math.max(...shares)).toBeLessThanOrEqual(8);
+  const alone = await ask(40);
+  expect(alone[3]).toBe(31);
+  expect(alone.filter((batches) => batches > 0)).toHaveLength(1);
+});
+
 test('a session is never made; asking for one by id is FETCH_SESSION_ID_NOT_FOUND', async () => {
   const fresh = await client.request(fetch, 11, fetching(0, 0, 1, { sessionEpoch: 0 }));
   expect(fresh.sessionId).toBe(0);
