@@ -18,9 +18,8 @@ export async function* lineBatches(stream: Readable, stopping?: AbortSignal): As
   let parts: Buffer[] = [];
   let size = 0;
   const chunks = stream[Symbol.asyncIterator]() as AsyncIterator<Uint8Array>;
-  const stopped = new Promise<null>((done) => stopping?.addEventListener('abort', () => done(null), { once: true }));
   for (;;) {
-    const next = stopping?.aborted === true ? null : await Promise.race([chunks.next(), stopped]);
+    const next = await nextUnless(chunks, stopping);
     if (next === null) return;
     if (next.done === true) break;
     const bytes = Buffer.from(next.value);
@@ -44,6 +43,23 @@ export async function* lineBatches(stream: Readable, stopping?: AbortSignal): As
 
 export async function* linesOf(stream: Readable, stopping?: AbortSignal): AsyncGenerator<Buffer> {
   for await (const lines of lineBatches(stream, stopping)) yield* lines;
+}
+
+/**
+ * The next chunk; null when `stopping` aborts first. A race against one promise that waits for the abort would keep a reaction,
+ * and with it the chunk, for every chunk of the input: here nothing is left when the wait is over.
+ */
+function nextUnless<T>(chunks: AsyncIterator<T>, stopping?: AbortSignal): Promise<IteratorResult<T> | null> {
+  if (stopping === undefined) return chunks.next();
+  if (stopping.aborted) return Promise.resolve(null);
+  return new Promise((resolve, reject) => {
+    const stop = () => resolve(null);
+    stopping.addEventListener('abort', stop, { once: true });
+    chunks
+      .next()
+      .then(resolve, reject)
+      .finally(() => stopping.removeEventListener('abort', stop));
+  });
 }
 
 function withoutReturn(line: Buffer): Buffer {

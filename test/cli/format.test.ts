@@ -1,4 +1,7 @@
+import { getEventListeners } from 'node:events';
 import { PassThrough, Readable } from 'node:stream';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { encode } from 'cbor-x';
 import { describe, expect, it } from 'vitest';
 import { reasonOf } from '../../src/cli/command.ts';
@@ -101,6 +104,55 @@ describe('lines of standard input', () => {
       setImmediate(() => stopping.abort());
     }
     expect(batches).toEqual([['one']]);
+  });
+
+  it('are not read at all when Ctrl-C came before', async () => {
+    const batches: Buffer[][] = [];
+    for await (const batch of lineBatches(Readable.from([Buffer.from('one\n')]), AbortSignal.abort())) {
+      batches.push(batch);
+    }
+    expect(batches).toEqual([]);
+  });
+
+  it('give out what came before the input failed, then its error', async () => {
+    const stdin = new PassThrough();
+    stdin.write('one\ntwo');
+    const batches: string[][] = [];
+    const reading = (async () => {
+      for await (const batch of lineBatches(stdin, new AbortController().signal)) {
+        batches.push(batch.map(String));
+        stdin.destroy(new Error('the pipe broke'));
+      }
+    })();
+    await expect(reading).rejects.toThrow('the pipe broke');
+    expect(batches).toEqual([['one']]);
+  });
+
+  it('leave nothing behind in memory, however many chunks came', async () => {
+    setFlagsFromString('--expose-gc');
+    const collect = runInNewContext('gc') as () => void;
+    const stopping = new AbortController();
+    const seen: WeakRef<Buffer>[] = [];
+    let alive = Number.POSITIVE_INFINITY;
+    async function* chunks(): AsyncGenerator<Buffer> {
+      for (let n = 0; n < 200; n++) {
+        const chunk = Buffer.from(`${n}\n`);
+        seen.push(new WeakRef(chunk));
+        yield chunk;
+      }
+      // A weak reference that was just made holds its object until the turn is over.
+      await new Promise((resolve) => setImmediate(resolve));
+      collect();
+      alive = seen.filter((chunk) => chunk.deref() !== undefined).length;
+    }
+    let count = 0;
+    for await (const batch of lineBatches(Readable.from(chunks()), stopping.signal)) {
+      count += batch.length;
+      expect(getEventListeners(stopping.signal, 'abort').length).toBeLessThanOrEqual(1);
+    }
+    expect(count).toBe(200);
+    expect(alive).toBeLessThan(20);
+    expect(getEventListeners(stopping.signal, 'abort')).toEqual([]);
   });
 
   it('are bounded', async () => {
