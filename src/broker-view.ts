@@ -19,6 +19,7 @@ import type {
 import type { Links } from './links/links.ts';
 import type { HeadwaterLog } from './log/headwater-log.ts';
 import { recordsOf } from './log/reader.ts';
+import { checkUnits } from './log/topic-config.ts';
 import type { Partition, Topic } from './log/types.ts';
 import type { MqttClient, MqttEdge } from './mqtt/edge.ts';
 import type { Standby } from './standby/standby.ts';
@@ -260,9 +261,11 @@ export function brokerProviders(parts: BrokerViewParts): HttpProviders {
     clients: (limit) => parts.mqtt.clients().slice(0, limit).map(clientView),
     messages: (query) => messages(log, query),
     createTopic: async (name, partitions, config) => {
+      checkUnits(config);
       await log.createTopic({ name, partitions, config });
     },
     alterTopic: async (name, changes, partitions) => {
+      checkUnits(changes);
       if (partitions !== null) await log.createPartitions(name, partitions);
       if (changes.size > 0) await log.alterTopic(name, changes);
     },

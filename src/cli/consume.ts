@@ -69,7 +69,7 @@ export const run: Command = async (args, io) => {
     partition: integerOption('partition', values.partition, 0, 2_147_483_647),
   };
   const max = integerOption('max-messages', values['max-messages'], 1, most) ?? Number.POSITIVE_INFINITY;
-  const timeoutMs = values.timeout === undefined ? Number.POSITIVE_INFINITY : parseQuantity(values.timeout);
+  const timeoutMs = values.timeout === undefined ? Number.POSITIVE_INFINITY : parseQuantity(values.timeout, 'ms');
   if (timeoutMs === null || timeoutMs < 0)
     throw new UsageError(`--timeout: "${values.timeout}" is not a time such as 5s`);
   const format = {

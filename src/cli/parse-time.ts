@@ -7,7 +7,7 @@ import { UsageError } from './command.ts';
 /** ISO 8601, milliseconds since 1970, or an age such as `-2h`. Milliseconds since 1970. */
 export function parseTime(text: string, now: number = systemEnv.clock.now()): number {
   if (/^\d+$/.test(text)) return Number(text);
-  if (/^-\d+\s*(ms|s|m|h|d)$/i.test(text)) return now + parseQuantity(text)!;
+  if (/^-\d+\s*(ms|s|m|h|d)$/i.test(text)) return now + parseQuantity(text, 'ms')!;
   const time = /^\d{4}-\d{2}/.test(text) ? Date.parse(text) : Number.NaN;
   if (Number.isNaN(time)) {
     throw new UsageError(

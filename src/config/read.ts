@@ -1,5 +1,5 @@
 /** From the located document to a draft: every key known, every value of its type. Relations are checked in validate.ts. */
-import { resolveTopicConfig, TOPIC_SETTINGS } from '../log/topic-config.ts';
+import { checkUnits, resolveTopicConfig, TOPIC_SETTINGS } from '../log/topic-config.ts';
 import { formatAddress, parseAddress } from './address.ts';
 import { type Endpoint, LISTENER_NAMES, type ListenerName, type Problem, type TopicSection } from './config.ts';
 import { type Located, type LocatedEntry, type LocatedMap, plainValue } from './document.ts';
@@ -235,7 +235,9 @@ function readTopic({ key: name, line, value }: LocatedEntry, draft: Draft, sourc
     const raw = plainValue(entry.value);
     const text = Array.isArray(raw) ? raw.join(',') : String(raw);
     try {
-      resolveTopicConfig(new Map([[entry.key, text]]));
+      const given = new Map([[entry.key, text]]);
+      checkUnits(given);
+      resolveTopicConfig(given);
       config.set(entry.key, text);
     } catch (error) {
       report((error as Error).message.replace(`${entry.key}: `, ''));

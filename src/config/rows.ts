@@ -78,8 +78,6 @@ export type Value = string | number | boolean | readonly string[] | null;
 export type Parsed = { readonly value: Value } | { readonly problem: string };
 
 const UNIT_HINT = { ...UNIT_WORDS, integer: '' };
-const TIME_UNITS = /[0-9]\s*(ms|s|m|h|d)$/i;
-const SIZE_UNITS = /[0-9]\s*([kmg]i?b)$/i;
 
 /** What a row accepts, in words; used in errors and in the reference. */
 export function allowedWords(row: Row): string {
@@ -109,9 +107,7 @@ function show(raw: unknown): string {
 function parseNumber(row: NumberRow, raw: unknown): number | null {
   if (typeof raw === 'number') return Number.isSafeInteger(raw) ? raw : null;
   if (typeof raw !== 'string') return null;
-  if (row.kind !== 'bytes' && SIZE_UNITS.test(raw.trim())) return null;
-  if (row.kind !== 'ms' && TIME_UNITS.test(raw.trim())) return null;
-  return parseQuantity(raw);
+  return row.kind === 'integer' ? parseQuantity(raw) : parseQuantity(raw, row.kind);
 }
 
 /** `raw` is a YAML scalar or list, or the text of a flag or an environment variable. */

@@ -1,6 +1,12 @@
 /** Settings as Kafka's admin requests show and change them: resource types, sources, kinds. */
 import { HeadwaterError } from '../errors.ts';
-import { TOPIC_SETTINGS, type TopicSetting, type TopicSettingRow, topicSettingRow } from '../log/topic-config.ts';
+import {
+  checkUnits,
+  TOPIC_SETTINGS,
+  type TopicSetting,
+  type TopicSettingRow,
+  topicSettingRow,
+} from '../log/topic-config.ts';
 import type { Topic } from '../log/types.ts';
 import type { describeConfigs } from '../wire/kafka/api/32-describe-configs.ts';
 import { KAFKA_ERROR } from '../wire/kafka/errors.ts';
@@ -164,6 +170,8 @@ export async function alterResource(
   if (topic === undefined) {
     return { errorCode: KAFKA_ERROR.UNKNOWN_TOPIC_OR_PARTITION, errorMessage: `no topic "${resourceName}"` };
   }
-  await context.log.alterTopic(resourceName, changesOf(topic), { validateOnly });
+  const changes = changesOf(topic);
+  checkUnits(changes);
+  await context.log.alterTopic(resourceName, changes, { validateOnly });
   return { errorCode: KAFKA_ERROR.NONE, errorMessage: null };
 }

@@ -141,18 +141,11 @@ export function topicSettingRow(name: string): TopicSettingRow | undefined {
   return rows.get(name);
 }
 
-const UNITS: Readonly<Record<string, number>> = {
-  kib: 1024,
-  mib: 1024 ** 2,
-  gib: 1024 ** 3,
-  kb: 1000,
-  mb: 1000 ** 2,
-  gb: 1000 ** 3,
-  ms: 1,
-  s: 1000,
-  m: 60_000,
-  h: 3_600_000,
-  d: 86_400_000,
+type UnitKind = 'bytes' | 'ms';
+
+const UNITS: Readonly<Record<UnitKind, Readonly<Record<string, number>>>> = {
+  bytes: { kib: 1024, mib: 1024 ** 2, gib: 1024 ** 3, kb: 1000, mb: 1000 ** 2, gb: 1000 ** 3 },
+  ms: { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 },
 };
 
 /** Behind a range, in errors. */
@@ -162,18 +155,23 @@ export const UNIT_WORDS: Readonly<Record<'bytes' | 'ms' | 'replicas', string>> =
   replicas: ' replicas',
 };
 
-/** `512MiB`, `7d`, `-1`, `1048588`; null when it is not a whole number. */
-export function parseQuantity(text: string): number | null {
+/** `512MiB`, `7d`, `-1`, `1048588`; null when it is not a whole number, or has a unit that is none of `kinds`. */
+export function parseQuantity(text: string, ...kinds: readonly UnitKind[]): number | null {
   const match = /^(-?\d+)\s*([A-Za-z]*)$/.exec(text.trim());
   if (match === null) return null;
   const unit = match[2]!.toLowerCase();
-  const factor = unit === '' ? 1 : UNITS[unit];
-  if (factor === undefined) return null;
-  const value = Number(match[1]) * factor;
+  const kind = kinds.find((one) => Object.hasOwn(UNITS[one], unit));
+  if (unit !== '' && kind === undefined) return null;
+  const value = Number(match[1]) * (kind === undefined ? 1 : UNITS[kind][unit]!);
   return Number.isSafeInteger(value) ? value : null;
 }
 
-function parseValue(row: TopicSettingRow, text: string): string | number {
+/** Units that belong to the row; none to a plain number. */
+function unitsOf(row: TopicSettingRow): readonly UnitKind[] {
+  return row.unit === 'bytes' || row.unit === 'ms' ? [row.unit] : [];
+}
+
+function parseValue(row: TopicSettingRow, text: string, units: readonly UnitKind[]): string | number {
   if (Array.isArray(row.allowed)) {
     const wanted =
       row.kind === 'list' ? [...new Set(text.split(',').map((part) => part.trim()))].sort().join(',') : text.trim();
@@ -186,12 +184,23 @@ function parseValue(row: TopicSettingRow, text: string): string | number {
     if (number >= min && number <= max) return number;
     throw new HeadwaterError('INVALID_CONFIG', `${row.name}: "${text}" is not a number from ${min} to ${max}`);
   }
-  const value = parseQuantity(text) ?? (/^9223372036854775807$/.test(text.trim()) ? MAX : null);
+  const value = parseQuantity(text, ...units) ?? (/^9223372036854775807$/.test(text.trim()) ? MAX : null);
   if (value === null || value < min || value > max) {
     const range = `from ${min} to ${max === MAX ? '2^53-1' : max}${row.unit === null ? '' : UNIT_WORDS[row.unit]}`;
     throw new HeadwaterError('INVALID_CONFIG', `${row.name}: "${text}" is not a whole number ${range}`);
   }
   return value;
+}
+
+/**
+ * For values that come from outside: throws INVALID_CONFIG for a unit of the wrong kind (`retention.ms: 5MiB`), which `resolveTopicConfig`
+ * lets pass: a broker starts also with what an older version has stored. Names that are unknown are left to that, too.
+ */
+export function checkUnits(given: Iterable<readonly [name: string, value: string | null]>): void {
+  for (const [name, value] of given) {
+    const row = rows.get(name);
+    if (row !== undefined && value !== null) parseValue(row, value, unitsOf(row));
+  }
 }
 
 /**
@@ -212,7 +221,8 @@ export function resolveTopicConfig(
   }
   const config: Record<string, string | number> = {};
   for (const row of TOPIC_SETTINGS) {
-    config[row.name] = parseValue(row, overrides.get(row.name) ?? brokerDefaults.get(row.name) ?? row.default);
+    const text = overrides.get(row.name) ?? brokerDefaults.get(row.name) ?? row.default;
+    config[row.name] = parseValue(row, text, ['bytes', 'ms']);
   }
   return Object.freeze(config) as unknown as TopicConfig;
 }

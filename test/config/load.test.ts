@@ -238,6 +238,21 @@ describe('a mistake names line, key, value and what is allowed', () => {
       'topics: { a: { retention.ms: soon } }',
       'f:1: topics.a.retention.ms: "soon" is not a whole number from -1 to 2^53-1 ms (units: ms, s, m, h, d)',
     ],
+    [
+      'a topic setting with a size where a time belongs',
+      'topics: { a: { retention.ms: 5MiB } }',
+      'f:1: topics.a.retention.ms: "5MiB" is not a whole number from -1 to 2^53-1 ms (units: ms, s, m, h, d)',
+    ],
+    [
+      'a topic setting with a time where a size belongs',
+      'topics: { a: { retention.bytes: 5m } }',
+      'f:1: topics.a.retention.bytes: "5m" is not a whole number from -1 to 2^53-1 bytes (units: KiB, MiB, GiB, kB, MB, GB)',
+    ],
+    [
+      'a time where a size belongs',
+      'log.retention.bytes: 7d',
+      'f:1: log.retention.bytes: "7d" is not a whole number from -1 to 2^53-1 bytes (units: KiB, MiB, GiB, kB, MB, GB)',
+    ],
     ['routes that are no list', 'routes: { a: b }', 'f:1: routes: must be a list, in order of precedence'],
     ['a route without a topic', 'routes: [{ mqtt: a }]', 'f:1: routes[0].topic: is missing: The topic that stores it.'],
     [

@@ -55,6 +55,20 @@ describe('the command line', () => {
     expect(described!.configs).toContainEqual(expect.objectContaining({ name: 'compression.type', value: 'gzip' }));
     expect(described!.configs).toContainEqual(expect.objectContaining({ name: 'retention.ms', value: '604800000' }));
     expect(await ok(['topics', 'describe', 'life'])).toMatch(/partitions: 3.*compression\.type=gzip/s);
+    const wrong = 'is not a whole number from -1 to 2^53-1 ms (units: ms, s, m, h, d)';
+    expect(await refused(['topics', 'create', 'other', '--config', 'retention.ms=5MiB'])).toContain(`"5MiB" ${wrong}`);
+    expect(await refused(['topics', 'alter', 'life', '--config', 'retention.ms=5MiB'])).toContain(`"5MiB" ${wrong}`);
+    const change = async (method: string, path: string, body: object) => {
+      const headers = { 'content-type': 'application/json', 'x-requested-with': 'test' };
+      const url = `http://127.0.0.1:${broker.ports.http}/api/v1/topics${path}`;
+      return (await fetch(url, { method, headers, body: JSON.stringify(body) })).json();
+    };
+    const answer = { error: { code: 'INVALID_CONFIG', message: expect.stringContaining(`"5MiB" ${wrong}`) } };
+    const config = { 'retention.ms': '5MiB' };
+    expect(await change('POST', '', { name: 'other', config })).toEqual(answer);
+    expect(await change('PATCH', '/life', { partitions: 9, config })).toEqual(answer);
+    const [same] = (await json(['topics', 'describe', 'life'])) as { partitions: object[] }[];
+    expect(same!.partitions).toHaveLength(3);
     await ok(['topics', 'delete', 'life']);
     expect(await ok(['topics', 'list'])).not.toContain('life');
   });

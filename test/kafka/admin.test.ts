@@ -70,6 +70,7 @@ describe('CreateTopics', () => {
     ['a name Kafka does not allow', { name: 'a b' }, KAFKA_ERROR.INVALID_TOPIC_EXCEPTION],
     ['an unknown setting', { configs: [{ name: 'x', value: '1' }] }, KAFKA_ERROR.INVALID_CONFIG],
     ['an impossible value', { configs: [{ name: 'retention.ms', value: 'soon' }] }, KAFKA_ERROR.INVALID_CONFIG],
+    ['a unit of the wrong kind', { configs: [{ name: 'retention.ms', value: '5MiB' }] }, KAFKA_ERROR.INVALID_CONFIG],
     ['a null value', { configs: [{ name: 'retention.ms', value: null }] }, KAFKA_ERROR.INVALID_CONFIG],
     [
       'an assignment to another broker',
@@ -309,6 +310,7 @@ describe('settings', () => {
     expect(await alter(['cleanup.policy', 3, 'delete'])).toBe(0);
     expect(config()['cleanup.policy']).toBe('compact');
     expect(await alter(['retention.ms', 0, 'x'], ['segment.ms', 0, '5'])).toBe(KAFKA_ERROR.INVALID_CONFIG);
+    expect(await alter(['retention.ms', 0, '1kB'])).toBe(KAFKA_ERROR.INVALID_CONFIG);
     expect(await alter(['retention.ms', 2, '1'])).toBe(KAFKA_ERROR.INVALID_CONFIG);
     expect(await alter(['retention.ms', 0, '1'], ['retention.ms', 0, '2'])).toBe(KAFKA_ERROR.INVALID_REQUEST);
     expect(await alter(['retention.ms', 9, '1'])).toBe(KAFKA_ERROR.INVALID_REQUEST);
@@ -328,6 +330,13 @@ describe('settings', () => {
       validateOnly: false,
     });
     expect(responses.map(({ errorCode }) => errorCode)).toEqual([0, 42, 3]);
+    expect([...started.log.topic('a')!.overrides]).toEqual([['retention.ms', '9000']]);
+    const wrong = [{ resourceType: 2, resourceName: 'a', configs: [{ name: 'retention.bytes', value: '5m' }] }];
+    const refused = await client.request(alterConfigs, 2, { resources: wrong, validateOnly: false });
+    expect(refused.responses[0]).toMatchObject({
+      errorCode: KAFKA_ERROR.INVALID_CONFIG,
+      errorMessage: expect.stringContaining('retention.bytes: "5m" is not a whole number'),
+    });
     expect([...started.log.topic('a')!.overrides]).toEqual([['retention.ms', '9000']]);
   });
 

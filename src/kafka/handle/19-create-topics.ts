@@ -1,4 +1,5 @@
 import { HeadwaterError } from '../../errors.ts';
+import { checkUnits } from '../../log/topic-config.ts';
 import type { Topic } from '../../log/types.ts';
 import { createTopics } from '../../wire/kafka/api/19-create-topics.ts';
 import { KAFKA_ERROR } from '../../wire/kafka/errors.ts';
@@ -48,6 +49,7 @@ function configOf(configs: CreatableTopic['configs']): Map<string, string> {
     if (config.has(name)) throw new HeadwaterError('INVALID_REQUEST', `${name} comes twice in one topic`);
     config.set(name, value);
   }
+  checkUnits(config);
   return config;
 }
 
