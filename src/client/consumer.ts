@@ -1,5 +1,5 @@
 /** A consumer for tools: partitions given by hand, or shared with the members of a group. */
-import { HeadwaterError } from '../errors.ts';
+import { asHeadwaterError, HeadwaterError } from '../errors.ts';
 import { openBatch } from '../wire/batch/compression.ts';
 import {
   baseOffsetOf,
@@ -60,6 +60,8 @@ export interface Position {
   readonly offset: number;
   /** -1 before the first answer. */
   readonly highWatermark: number;
+  /** What kept it from being read in the last round, also when it passes and others were read; null: nothing. */
+  readonly error: HeadwaterError | null;
 }
 
 interface Reading {
@@ -67,7 +69,11 @@ interface Reading {
   readonly partition: number;
   offset: number;
   highWatermark: number;
+  error: HeadwaterError | null;
 }
+
+/** These could not be read in this round. */
+type Failed = (readings: readonly Reading[], error: unknown) => void;
 
 type PartitionAnswer = ResponseOf<typeof fetch>['responses'][number]['partitions'][number];
 
@@ -131,6 +137,7 @@ export class Consumer {
           ? offset
           : offsets.find((answer) => answer.topic === topic && answer.partition === partition)!.offset,
       highWatermark: -1,
+      error: null,
     }));
   }
 
@@ -182,7 +189,7 @@ export class Consumer {
       await this.#round(records);
     } catch (error) {
       this.#topics.clear();
-      const again = !this.#closed && error instanceof HeadwaterError && error.retriable;
+      const again = !this.#closed && passes(error);
       // The positions are behind these already: they are given out whatever happened to other partitions.
       if (records.length > 0) {
         if (!again) this.#failure = error;
@@ -196,22 +203,26 @@ export class Consumer {
     return records;
   }
 
-  /** One fetch from every leader; the first error is thrown when all were asked. */
+  /** One fetch from every leader. When all were asked an error is thrown: the first that does not pass, or else the first. */
   async #round(into: ConsumedRecord[]): Promise<void> {
-    const byLeader = await this.#readingsByLeader();
+    const errors: unknown[] = [];
+    const failed: Failed = (readings, error) => {
+      for (const reading of readings) reading.error = asHeadwaterError(error);
+      errors.push(error);
+    };
+    const byLeader = await this.#readingsByLeader(failed);
     // Leaders in turn: the first one's long poll must not starve the others for ever.
     const leaders = [...byLeader];
-    const first = this.#turn++ % leaders.length;
-    const errors: unknown[] = [];
+    const first = leaders.length === 0 ? 0 : this.#turn++ % leaders.length;
     for (const [leaderId, readings] of [...leaders.slice(first), ...leaders.slice(0, first)]) {
       const waitMs = leaders.length === 1 || into.length === 0 ? (this.#options.maxWaitMs ?? 500) : 0;
       try {
-        await this.#fetch(leaderId, readings, Math.ceil(waitMs / leaders.length), into);
+        await this.#fetch(leaderId, readings, Math.ceil(waitMs / leaders.length), into, failed);
       } catch (error) {
-        errors.push(error);
+        failed(readings, error);
       }
     }
-    if (errors.length > 0) throw errors[0];
+    if (errors.length > 0) throw errors.find((error) => !passes(error)) ?? errors[0];
   }
 
   /** What is due between fetches: a rebalance, a commit. */
@@ -234,34 +245,46 @@ export class Consumer {
     }
   }
 
-  async #readingsByLeader(): Promise<Map<number, Reading[]>> {
+  /** A partition without a leader, or a topic that is not there, goes to `failed` and holds no other. */
+  async #readingsByLeader(failed: Failed): Promise<Map<number, Reading[]>> {
     const byLeader = new Map<number, Reading[]>();
-    for (const reading of this.#readings) {
-      let topic = this.#topics.get(reading.topic);
+    for (const [name, readings] of byTopic(this.#readings)) {
+      let topic = this.#topics.get(name);
       if (topic === undefined) {
-        topic = await this.#cluster.topic(reading.topic);
-        this.#topics.set(reading.topic, topic);
+        try {
+          topic = await this.#cluster.topic(name);
+        } catch (error) {
+          // Nobody answers: asking for each topic again would take as long again.
+          failed(error instanceof UpstreamError ? readings : this.#readings, error);
+          if (error instanceof UpstreamError) continue;
+          throw error;
+        }
+        this.#topics.set(name, topic);
       }
-      const leader = topic.partitions.find(({ index }) => index === reading.partition)?.leader ?? -1;
-      if (leader < 0) throw new UpstreamError(5, `${reading.topic}-${reading.partition}`);
-      const list = byLeader.get(leader);
-      if (list === undefined) byLeader.set(leader, [reading]);
-      else list.push(reading);
+      for (const reading of readings) {
+        const leader = topic.partitions.find(({ index }) => index === reading.partition)?.leader ?? -1;
+        if (leader < 0) failed([reading], new UpstreamError(5, `${reading.topic}-${reading.partition}`));
+        else byLeader.set(leader, [...(byLeader.get(leader) ?? []), reading]);
+      }
     }
     return byLeader;
   }
 
-  async #fetch(leaderId: number, readings: Reading[], maxWaitMs: number, into: ConsumedRecord[]): Promise<void> {
+  async #fetch(
+    leaderId: number,
+    readings: readonly Reading[],
+    maxWaitMs: number,
+    into: ConsumedRecord[],
+    failed: Failed,
+  ): Promise<void> {
     const { maxBytes = 1_024 * KiB, isolation = 'read_committed' } = this.#options;
-    const topics = new Map<string, Reading[]>();
-    for (const reading of readings) topics.set(reading.topic, [...(topics.get(reading.topic) ?? []), reading]);
     const connection = await this.#cluster.broker(leaderId);
     const body = {
       maxWaitMs,
       minBytes: 1,
       maxBytes,
       isolationLevel: isolation === 'read_committed' ? 1 : 0,
-      topics: [...topics].map(([topic, list]) => ({
+      topics: [...byTopic(readings)].map(([topic, list]) => ({
         topic,
         partitions: list.map(({ partition, offset }) => ({
           partition,
@@ -273,19 +296,18 @@ export class Consumer {
     // v13 and later name topics by id.
     const answer = await connection.send(fetch, body, { maxVersion: 12, timeoutMs: maxWaitMs + 30_000 });
     checkCode(answer.errorCode, 'fetch');
-    const errors: unknown[] = [];
     for (const { topic, partitions } of answer.responses) {
       for (const partition of partitions) {
         const reading = readings.find((one) => one.topic === topic && one.partition === partition.partitionIndex);
         if (reading === undefined) continue;
         try {
           await this.#take(reading, partition, into);
+          reading.error = null;
         } catch (error) {
-          errors.push(error);
+          failed([reading], error);
         }
       }
     }
-    if (errors.length > 0) throw errors[0];
   }
 
   async #take(reading: Reading, answer: PartitionAnswer, into: ConsumedRecord[]): Promise<void> {
@@ -340,6 +362,20 @@ export class Consumer {
       await this.#membership.leave();
     }
   }
+}
+
+function passes(error: unknown): boolean {
+  return error instanceof HeadwaterError && error.retriable;
+}
+
+function byTopic(readings: readonly Reading[]): Map<string, Reading[]> {
+  const topics = new Map<string, Reading[]>();
+  for (const reading of readings) {
+    const list = topics.get(reading.topic);
+    if (list === undefined) topics.set(reading.topic, [reading]);
+    else list.push(reading);
+  }
+  return topics;
 }
 
 /**

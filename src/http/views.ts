@@ -76,6 +76,8 @@ export interface LinkView {
   /** Until the disk is full; null or left out: it is not filling. */
   readonly fullMs?: number | null;
   readonly lostRecords: number;
+  /** Partitions that are pulled down and cannot be read at present. */
+  readonly pullFailing?: number;
   readonly lastError: string | null;
   readonly partitions?: readonly {
     readonly topic: string;

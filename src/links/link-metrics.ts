@@ -38,6 +38,9 @@ export function linkMetrics(metrics: Metrics, status: () => readonly LinkStatus[
       return link.fullMs === null ? -1 : link.fullMs / 1000;
     },
   );
+  gauge('pull_failing_partitions', 'Partitions upstream that are pulled and cannot be read at present.', (link) => {
+    return link.pullFailing;
+  });
   gauge('up', '1 while the link is connected and sends.', (link) => {
     return link.state === 'live' || link.state === 'draining' ? 1 : 0;
   });

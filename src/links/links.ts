@@ -310,6 +310,7 @@ export class Links {
       resends: link.counters.resends.value,
       duplicatesAvoided: link.counters.avoided.value,
       lostRecords: link.counters.lost.value,
+      pullFailing: pull?.failing ?? 0,
       lastError: closed ? why : (link.lastError ?? pull?.lastError ?? null),
       partitions,
     };

@@ -62,6 +62,8 @@ export class Pull {
   #attempts = 0;
   /** Records stored since the start. */
   records = 0;
+  /** Partitions upstream that could not be read the last time, while others were. */
+  failing = 0;
   lastError: string | null = null;
 
   constructor(options: PullOptions, dependencies: PullDependencies) {
@@ -128,8 +130,12 @@ export class Pull {
       }
       await this.#store(await consumer.poll(), partitions);
       this.#attempts = 0;
-      this.lastError = null;
-      for (const { topic, partition, offset } of consumer.positions()) {
+      const positions = consumer.positions();
+      // Those that cannot be read hold up no other: they show until they are read again.
+      const failing = positions.filter(({ error }) => error !== null);
+      this.failing = failing.length;
+      this.lastError = failing[0]?.error?.message ?? null;
+      for (const { topic, partition, offset } of positions) {
         const pulled = partitions.get(`${topic}/${partition}`);
         if (pulled !== undefined) this.#remember(pulled, offset);
       }

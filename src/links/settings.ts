@@ -72,6 +72,8 @@ export interface LinkStatus {
   readonly resends: number;
   readonly duplicatesAvoided: number;
   readonly lostRecords: number;
+  /** Partitions that are pulled down and cannot be read at present. */
+  readonly pullFailing: number;
   readonly lastError: string | null;
   readonly partitions: readonly LinkPartitionStatus[];
 }

@@ -170,11 +170,16 @@ export class Edge {
 
   /** One of the link's counters: `rebuilds` for `headwater_link_rebuilds_total`. */
   counter(what: string): number {
+    return this.gauge(`${what}_total`);
+  }
+
+  /** One of the link's gauges: `up` for `headwater_link_up`. */
+  gauge(what: string): number {
     for (const family of this.metrics.families()) {
-      if (family.name !== `headwater_link_${what}_total`) continue;
+      if (family.name !== `headwater_link_${what}`) continue;
       return [...family.samples()].reduce((sum, { value }) => sum + value, 0);
     }
-    throw new TypeError(`there is no counter ${what}`);
+    throw new TypeError(`there is no metric ${what}`);
   }
 
   get status() {

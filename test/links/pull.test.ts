@@ -52,6 +52,14 @@ function stored(topic: string, index = 0): { value: string; headers: Record<stri
   });
 }
 
+function fails(code: number): void {
+  kafka.partition('commands.a', 1).fetchError = code;
+}
+
+function leads(node: number): void {
+  kafka.partition('commands.a', 1).leader = node;
+}
+
 const numbers = (topic: string, index = 0) => stored(topic, index).map(({ value }) => Number(value));
 const upTo = (end: number) => Array.from({ length: end }, (_, index) => index);
 
@@ -104,6 +112,50 @@ describe('a Kafka link that pulls', () => {
     expect(numbers('commands.a')).toEqual(upTo(40));
     expect(numbers('commands.a', 1)).toEqual(upTo(30));
     expect(numbers('commands.a', 2)).toEqual(upTo(30));
+  });
+
+  it.each([
+    ['KAFKA_STORAGE_ERROR', 'fetch of commands.a-1: KAFKA_STORAGE_ERROR (56)', () => fails(56), () => fails(0)],
+    ['no leader', 'commands.a-1: LEADER_NOT_AVAILABLE (5)', () => leads(-1), () => leads(1)],
+    ['a leader that is gone', 'broker 7 is not in the metadata', () => leads(7), () => leads(1)],
+  ])(
+    'shows a partition with %s until it is read again, and goes on with the others',
+    async (_what, error, begin, end) => {
+      kafka.create('commands.a', 2);
+      for (const index of [0, 1]) send('commands.a', 0, 5, [], index);
+      await edge.start();
+      await until(() => stored('commands.a', 1).length === 5, 'all of it');
+      expect(edge.status).toMatchObject({ lastError: null, pullFailing: 0 });
+      begin();
+      for (const index of [0, 1]) send('commands.a', 5, 10, [], index);
+      await until(() => stored('commands.a').length === 10 && edge.status.lastError !== null, 'the other one goes on');
+      for (let end = 11; end < 16; end++) {
+        send('commands.a', end - 1, end);
+        await until(() => stored('commands.a').length === end, 'and on');
+        expect(edge.status).toMatchObject({ lastError: expect.stringContaining(error), pullFailing: 1 });
+      }
+      expect(edge.gauge('pull_failing_partitions')).toBe(1);
+      expect(stored('commands.a', 1)).toHaveLength(5);
+      end();
+      await until(() => edge.status.lastError === null, 'read again');
+      await until(() => stored('commands.a', 1).length === 10, 'the rest');
+      expect(numbers('commands.a', 1)).toEqual(upTo(10));
+      expect(edge.gauge('pull_failing_partitions')).toBe(0);
+    },
+  );
+
+  it('shows that upstream has gone while it was reading', async () => {
+    kafka.create('commands.a', 2);
+    send('commands.a', 0, 5);
+    await edge.start();
+    await until(() => stored('commands.a').length === 5, 'all of it');
+    await kafka.stop();
+    await until(() => edge.status.lastError !== null, 'the error shows');
+    expect(edge.status.pullFailing).toBe(2);
+    await kafka.listen();
+    send('commands.a', 5, 6, [], 1);
+    await until(() => stored('commands.a', 1).length === 1, 'it is back');
+    expect(edge.status).toMatchObject({ lastError: null, pullFailing: 0 });
   });
 
   it('waits for an upstream that is gone, and for a link that is paused', async () => {
