@@ -1,6 +1,6 @@
 /** `headwater consume`. */
 import { Admin } from '../client/admin.ts';
-import { type ConsumedRecord, Consumer } from '../client/consumer.ts';
+import { type Assignment, type ConsumedRecord, Consumer, type Position } from '../client/consumer.ts';
 import { UpstreamError } from '../client/error.ts';
 import { systemEnv } from '../env.ts';
 import { unitsOf, withUnits } from '../http/units.ts';
@@ -114,9 +114,7 @@ interface Begin {
   readonly partition: number | undefined;
 }
 
-type Position = { topic: string; partition: number; offset: number | 'earliest' | 'latest' };
-
-async function positions(admin: Admin, topics: readonly string[], begin: Begin): Promise<Position[]> {
+async function positions(admin: Admin, topics: readonly string[], begin: Begin): Promise<Assignment[]> {
   const descriptions = await admin.topics(topics);
   const partitions = descriptions.flatMap(({ name, partitions: all }) =>
     all
@@ -168,8 +166,13 @@ async function copy(consumer: Consumer, io: Io, format: Format, until: Until): P
       if (until.group) await commit(consumer, records.slice(wanted.length));
       if (printed >= until.max) return;
     } else if (clock.monotonic() - last >= until.timeoutMs) return;
-    if (until.atEnd && consumer.positions().every(({ offset, highWatermark }) => offset >= highWatermark)) return;
+    if (until.atEnd && consumer.positions().every(isAtEnd)) return;
   }
+}
+
+/** One that could not be read may have more. */
+function isAtEnd({ offset, highWatermark, error }: Position): boolean {
+  return error === null && highWatermark >= 0 && offset >= highWatermark;
 }
 
 /** What was printed is what is committed: nothing is skipped when the group resumes. */

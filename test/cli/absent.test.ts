@@ -5,7 +5,10 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { dispatch } from '../../src/cli/dispatch.ts';
 import { openLevelStore } from '../../src/store/leveldb.ts';
+import { encodeBatch } from '../../src/wire/batch/record-encoder.ts';
 import { type StartedEdge, startEdge } from '../kafka/start-edge.ts';
+import { FakeKafka } from '../links/fake-kafka.ts';
+import { until } from '../links/harness.ts';
 import { append, openOn, topicSpec } from '../log/records.ts';
 import { fakeIo } from './fake-io.ts';
 
@@ -47,6 +50,26 @@ describe('a tool that asks a broker', () => {
     const { status, out } = await ask(['groups', 'describe', 'reader']);
     expect(status).toBe(0);
     expect(out).toMatch(/^Group: reader .*\n.*\nkept +0 +0 +2 +2 /);
+  });
+
+  it('consume --exit-at-end waits for a partition that cannot be read at the moment', async () => {
+    const kafka = await FakeKafka.start();
+    try {
+      kafka.create('t', 2);
+      for (const index of [0, 1]) {
+        const record = { key: null, value: Buffer.from(`in ${index}`), headers: [], timestamp: 1 };
+        kafka.partition('t', index).append(encodeBatch([record], { now: 0 }));
+      }
+      // NOT_LEADER_OR_FOLLOWER, until it was asked and refused.
+      kafka.partition('t', 1).fetchError = 6;
+      const asked = kafka.metadataRequests;
+      const reading = run(['consume', 't', '--from-beginning', '-e', '--bootstrap', kafka.bootstrap]);
+      await until(() => kafka.metadataRequests > asked + 5, 'it asks again');
+      kafka.partition('t', 1).fetchError = 0;
+      expect(await reading).toEqual({ status: 0, out: 'in 0\nin 1\n', err: '' });
+    } finally {
+      await kafka.stop();
+    }
   });
 
   it('produce stores the lines before one without a separator and counts them', async () => {
