@@ -80,7 +80,10 @@ export async function* committedRecords(
     const before = consumer.positions()[0]!.offset;
     if (before >= end) return;
     yield* await consumer.poll();
+    const { offset, error } = consumer.positions()[0]!;
+    // Nothing is known of what is behind it: an end here would be taken for the end of what upstream has.
+    if (error !== null) throw error;
     // An open transaction of somebody else: nothing of ours is behind it.
-    if (consumer.positions()[0]!.offset === before) return;
+    if (offset === before) return;
   }
 }
