@@ -9,7 +9,7 @@ const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 function newest(directory: string): number {
   let time = 0;
   for (const entry of readdirSync(directory, { withFileTypes: true, recursive: true })) {
-    if (entry.isFile() && entry.name.endsWith('.ts') && !entry.parentPath.includes('node_modules')) {
+    if (entry.isFile() && /\.(ts|js|css|html|svg)$/.test(entry.name) && !entry.parentPath.includes('node_modules')) {
       time = Math.max(time, statSync(join(entry.parentPath, entry.name)).mtimeMs);
     }
   }
