@@ -111,6 +111,56 @@ describe.runIf(havePeers('the admin page in a browser', 'chromium'))('the admin 
     );
   });
 
+  it('filters the topics by name once there are ten, by keyboard, and keeps what was typed', async () => {
+    const change = (method: string, path: string, body?: object) =>
+      fetch(`http://127.0.0.1:${broker.ports.http}/api/v1/topics${path}`, {
+        method,
+        headers: { 'content-type': 'application/json', 'x-requested-with': 'test' },
+        ...(body && { body: JSON.stringify(body) }),
+      });
+    const shown = () =>
+      browser.ask<string[]>('[...document.querySelectorAll("main tbody tr a")].map((a) => a.textContent)');
+    const isThere = () => browser.ask<boolean>('document.querySelector("#filter").checkVisibility()');
+    const found = () => browser.ask<string>('document.querySelector("output").textContent');
+    const focused = () => browser.ask<string>('document.activeElement.id');
+    const tabToFilter = async () => {
+      for (let i = 0; i < 20 && (await focused()) !== 'filter'; i++) await browser.press('Tab');
+    };
+    await show('topics', 'temperature');
+    expect(await isThere()).toBe(false);
+    const made = Array.from({ length: 120 }, (_, n) => `Line.${n}.${n % 2 === 0 ? 'speed' : 'torque'}`);
+    for (const name of made) expect((await change('POST', '', { name, partitions: 1 })).ok).toBe(true);
+    await browser.until('document.querySelectorAll("main tbody tr").length === 122');
+    expect(await isThere()).toBe(true);
+    expect(await found()).toBe('');
+    expect(await browser.ask('document.querySelector("#filter").labels[0].textContent')).toBe('Filter by name');
+    await browser.open('about:blank');
+    await browser.open(url('topics'));
+    await browser.until('document.querySelectorAll("main tbody tr").length === 122');
+    await tabToFilter();
+    await browser.type('line.11');
+    expect(await found()).toBe('11 of 122');
+    expect(await shown()).toEqual(['Line.11.torque', ...made.slice(110)]);
+    // The figures go on while the cursor is in the field.
+    await change('POST', '', { name: 'Line.11.load', partitions: 1 });
+    await browser.until('document.querySelector("output").textContent === "12 of 123"');
+    expect(await focused()).toBe('filter');
+    await browser.view({ width: 390, height: 844, mobile: true, scheme: 'dark' });
+    expect(await browser.ask('document.documentElement.scrollWidth <= innerWidth')).toBe(true);
+    await browser.view({ width: 1200, height: 900 });
+    await show('topics/Line.11.load', 'retention.ms');
+    await show('topics', 'Filter by name');
+    expect(await shown()).toHaveLength(12);
+    await tabToFilter();
+    await browser.type('nowhere');
+    await browser.until('document.querySelector("main").innerText.includes("No topic has “nowhere” in its name.")');
+    await browser.press('Escape');
+    expect(await found()).toBe('');
+    expect(await shown()).toHaveLength(123);
+    for (const name of [...made, 'Line.11.load']) expect((await change('DELETE', `/${name}`)).ok).toBe(true);
+    await browser.until('!document.querySelector("#filter").checkVisibility()');
+  });
+
   it('can be used by keyboard alone', async () => {
     await browser.open('about:blank');
     await browser.open(url('topics'));

@@ -67,19 +67,31 @@ export async function overview() {
   ];
 }
 
-export async function topics() {
-  const all = await api('topics');
-  return [
-    section(
-      `Topics (${all.length})`,
-      [button('Create topic', createTopic, 'primary')],
+/** A shorter list is seen at a glance. */
+const FILTER_FROM = 10;
+
+/** The list of topics, made once: what is typed into its filter stays when the figures are renewed or another view was looked at. */
+function topicList() {
+  let all = [];
+  const title = h('span');
+  const field = h('input', { id: 'filter', type: 'search', autocomplete: 'off', spellcheck: 'false', input: draw });
+  const found = h('output', { for: 'filter' });
+  const filter = h('div', { class: 'filter' }, h('label', { for: 'filter' }, 'Filter by name'), field, found);
+  const rows = h('div');
+  function draw() {
+    filter.hidden = all.length < FILTER_FROM;
+    const part = filter.hidden ? '' : field.value.trim();
+    const shown = all.filter(({ name }) => name.toLowerCase().includes(part.toLowerCase()));
+    title.textContent = `Topics (${all.length})`;
+    found.textContent = part === '' ? '' : `${shown.length} of ${all.length}`;
+    rows.replaceChildren(
       table(
         'Topics',
         [
           { head: 'Topic', of: ({ name }) => topicLink(name) },
           { head: 'Partitions', of: ({ partitions }) => partitions.length, number: true },
           { head: 'Records', of: ({ records }) => count(records), number: true },
-          { head: 'Intake', of: intake, number: true },
+          { head: 'Intake', of: ({ intake }) => intake, number: true },
           { head: 'Size', of: ({ sizeBytes }) => bytes(sizeBytes), number: true },
           {
             head: 'Kept',
@@ -87,11 +99,28 @@ export async function topics() {
           },
           { head: 'Cleanup', of: ({ config }) => config['cleanup.policy'] },
         ],
-        all,
-        'No topics yet. The first record makes one.',
+        shown,
+        all.length === 0 ? 'No topics yet. The first record makes one.' : `No topic has “${part}” in its name.`,
       ),
-    ),
-  ];
+    );
+  }
+  return {
+    section: section(title, [button('Create topic', createTopic, 'primary')], filter, rows),
+    show(topics) {
+      all = topics;
+      // Who is at a link in it with the keyboard keeps the place.
+      if (!rows.contains(document.activeElement)) draw();
+    },
+  };
+}
+
+let list = null;
+
+export async function topics() {
+  const all = await api('topics');
+  list ??= topicList();
+  list.show(all.map((topic) => ({ ...topic, intake: intake(topic) })));
+  return [list.section];
 }
 
 export async function topic(name) {
