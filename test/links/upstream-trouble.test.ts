@@ -2,6 +2,7 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { systemEnv } from '../../src/env.ts';
 import { baseSequenceOf } from '../../src/wire/batch/record-batch.ts';
+import type { MemoryPartition } from '../kafka/memory-log.ts';
 import { seededRandom, VirtualClock } from '../support/virtual-env.ts';
 import { FakeKafka } from './fake-kafka.ts';
 import { Edge, until, untilOf } from './harness.ts';
@@ -98,13 +99,19 @@ describe('an upstream that throttles', () => {
 });
 
 describe('a leader that moves', () => {
-  it('is followed, without holding up the partitions that stay', async () => {
+  /** A topic whose first records are upstream, at the first of two brokers. */
+  async function drainedToTwoBrokers(partitions: number): Promise<MemoryPartition[]> {
     await kafka.addBroker();
     makeEdge();
-    const partitions = await edge.topic('t', 3);
-    for (const partition of partitions) edge.write(partition, 4);
+    const topic = await edge.topic('t', partitions);
+    for (const partition of topic) edge.write(partition, 4);
     await edge.start();
     await edge.drained();
+    return topic;
+  }
+
+  it('is followed, without holding up the partitions that stay', async () => {
+    const partitions = await drainedToTwoBrokers(3);
     for (let round = 0; round < 6; round++) {
       kafka.partition('edge.t', round % 2).leader = round % 4 < 2 ? 2 : 1;
       for (const partition of partitions) for (let batch = 0; batch < 20; batch++) edge.write(partition, 3);
@@ -117,12 +124,7 @@ describe('a leader that moves', () => {
   });
 
   it('is found when the metadata knew the old one a while longer', async () => {
-    await kafka.addBroker();
-    makeEdge();
-    const [partition] = await edge.topic('t');
-    edge.write(partition!, 4);
-    await edge.start();
-    await edge.drained();
+    const [partition] = await drainedToTwoBrokers(1);
     const upstream = kafka.partition('edge.t');
     upstream.leader = 2;
     upstream.leaderInMetadata = 1;
@@ -136,12 +138,7 @@ describe('a leader that moves', () => {
   });
 
   it('between the first metadata and the look at what is upstream, is found too', async () => {
-    await kafka.addBroker();
-    makeEdge();
-    const [partition] = await edge.topic('t');
-    edge.write(partition!, 4);
-    await edge.start();
-    await edge.drained();
+    const [partition] = await drainedToTwoBrokers(1);
     const upstream = kafka.partition('edge.t');
     // Stored, answered with REQUEST_TIMED_OUT, and led by the other one when the link looks whether it is there.
     kafka.faults.push({ kind: 'code', code: 7, append: true });
