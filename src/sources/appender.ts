@@ -25,14 +25,14 @@ export class Appender {
   readonly #log: Log;
   readonly #clock: Clock;
   readonly #acks: Acks;
-  /** Rejects when the source is stopped: an append may wait for replicas as long as it likes. */
-  readonly #stopped: Promise<never>;
+  /** Aborts when the source is stopped: an append may wait for replicas as long as it likes. */
+  readonly #stopping: AbortSignal;
 
-  constructor(log: Log, clock: Clock, acks: Acks, stopped: Promise<never>) {
+  constructor(log: Log, clock: Clock, acks: Acks, stopping: AbortSignal) {
     this.#log = log;
     this.#clock = clock;
     this.#acks = acks;
-    this.#stopped = stopped;
+    this.#stopping = stopping;
   }
 
   newProducer(): Promise<number> {
@@ -65,7 +65,7 @@ export class Appender {
   ): Promise<void> {
     const partition = topic.partitions[index]!;
     if (this.#log.queuedBytes > APPEND_QUEUE_MAX_BYTES / 2) {
-      await Promise.race([new Promise<void>((resolve) => this.#log.whenDrained(resolve)), this.#stopped]);
+      await this.#unlessStopped((done) => this.#log.whenDrained(() => done(null)));
     }
     const plain = encodeBatch(records, { now: this.#clock.now(), producerId, producerEpoch: 0, baseSequence });
     const type = topic.config['compression.type'];
@@ -73,13 +73,28 @@ export class Appender {
       type === 'producer' || type === 'uncompressed'
         ? plain
         : compressBatch(plain, await loadCodec(type, { compress: true }));
-    const stored = new Promise<void>((resolve, reject) => {
+    await this.#unlessStopped((done) => {
       partition.appendBatch(batch, { acks: this.#acks, origin: 'client' }, (error) => {
+        done(error?.code === 'OUT_OF_ORDER_SEQUENCE' ? new ProducerLost(error.code, error.message) : error);
+      });
+    });
+  }
+
+  /**
+   * Until what `begin` has begun is done; rejects when the source stops first. No race against one promise that waits for the stop: it
+   * would keep a reaction for every append of the source's life.
+   */
+  #unlessStopped(begin: (done: (error: HeadwaterError | null) => void) => void): Promise<void> {
+    const signal = this.#stopping;
+    return new Promise((resolve, reject) => {
+      signal.throwIfAborted();
+      const stop = () => reject(signal.reason as HeadwaterError);
+      signal.addEventListener('abort', stop, { once: true });
+      begin((error) => {
+        signal.removeEventListener('abort', stop);
         if (error === null) resolve();
-        else if (error.code === 'OUT_OF_ORDER_SEQUENCE') reject(new ProducerLost(error.code, error.message));
         else reject(error);
       });
     });
-    await Promise.race([stored, this.#stopped]);
   }
 }

@@ -49,7 +49,7 @@ export class TailSource implements FileHost {
   /** Complaints that were made; not again for the same file. */
   readonly #complained = new Set<string>();
   #buffer: Buffer | null = null;
-  #stop: (error: Error) => void = () => {};
+  readonly #stop = new AbortController();
   #stopping = false;
   #running: Promise<void> | null = null;
   #wake: (() => void) | null = null;
@@ -63,11 +63,7 @@ export class TailSource implements FileHost {
     this.#dependencies = dependencies;
     const { log, env, meta } = dependencies;
     this.positions = new PositionStore(meta, name);
-    const stopped = new Promise<never>((_, reject) => {
-      this.#stop = reject;
-    });
-    stopped.catch(() => {});
-    this.appender = new Appender(log, env.clock, settings.acks === 'all' ? -1 : 1, stopped);
+    this.appender = new Appender(log, env.clock, settings.acks === 'all' ? -1 : 1, this.#stop.signal);
   }
 
   get headers(): readonly string[] {
@@ -356,7 +352,7 @@ export class TailSource implements FileHost {
   async stop(): Promise<void> {
     this.#stopping = true;
     this.#timer?.cancel();
-    this.#stop(new HeadwaterError('SHUTTING_DOWN', 'the source is stopped'));
+    this.#stop.abort(new HeadwaterError('SHUTTING_DOWN', 'the source is stopped'));
     this.#wake?.();
     await this.#running;
     for (const file of this.#open.values()) await file.close();
