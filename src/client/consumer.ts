@@ -37,6 +37,8 @@ export interface ConsumerOptions {
   readonly instanceId?: string;
   /** Where to begin without a committed offset; `latest`. */
   readonly from?: 'earliest' | 'latest';
+  /** An offset that is not there, any more or yet, becomes the nearest that is; otherwise what `from` says. */
+  readonly nearest?: boolean;
   readonly isolation?: 'read_committed' | 'read_uncommitted';
   /** How long the server may wait for records, milliseconds. */
   readonly maxWaitMs?: number;
@@ -313,9 +315,7 @@ export class Consumer {
   async #take(reading: Reading, answer: PartitionAnswer, into: ConsumedRecord[]): Promise<void> {
     const { topic, partition } = reading;
     if (answer.errorCode === OFFSET_OUT_OF_RANGE) {
-      const timestamp = (this.#options.from ?? 'latest') === 'earliest' ? -2 : -1;
-      const [found] = await this.#admin.offsets([{ topic, partition, timestamp }]);
-      reading.offset = found!.offset;
+      reading.offset = await this.#offsetInRange(reading);
       return;
     }
     checkCode(answer.errorCode, `fetch of ${topic}-${partition}`);
@@ -335,6 +335,14 @@ export class Consumer {
       }
       reading.offset = Math.max(reading.offset, nextOffsetOf(batch));
     }
+  }
+
+  async #offsetInRange({ topic, partition, offset }: Reading): Promise<number> {
+    const { from = 'latest', nearest = false } = this.#options;
+    const at = async (timestamp: number) => (await this.#admin.offsets([{ topic, partition, timestamp }]))[0]!.offset;
+    if (!nearest) return at(from === 'earliest' ? -2 : -1);
+    const first = await at(-2);
+    return offset < first ? first : at(-1);
   }
 
   /** Commits the positions, or these next offsets, for the group. */

@@ -3,7 +3,6 @@
  * offset upstream): the position is in the log, in the same synced write as the record, and after a crash it is read from
  * there. The cursor only says from which offset here to look.
  */
-import { Admin } from '../client/admin.ts';
 import { Cluster, type ClusterOptions } from '../client/cluster.ts';
 import { type ConsumedRecord, Consumer } from '../client/consumer.ts';
 import { delay, type Env, type Timer } from '../env.ts';
@@ -112,14 +111,12 @@ export class Pull {
   async #session(cluster: Cluster): Promise<void> {
     const { env } = this.#dependencies;
     const partitions = await this.#partitions(cluster);
-    const consumer = new Consumer(cluster, { isolation: 'read_committed', maxBytes: FETCH_BYTES, maxWaitMs: 500 });
-    const admin = new Admin(cluster);
+    // Where retention upstream was faster the first that is left is the next; where upstream has lost its end, what comes there.
+    const reading = { isolation: 'read_committed', nearest: true, maxBytes: FETCH_BYTES, maxWaitMs: 500 } as const;
+    const consumer = new Consumer(cluster, reading);
     const assignments = [];
     for (const pulled of partitions.values()) {
-      const { topic, index } = pulled;
-      const [first] = await admin.offsets([{ topic, partition: index, timestamp: -2 }]);
-      const offset = Math.max(await this.#position(pulled), first!.offset);
-      assignments.push({ topic, partition: index, offset });
+      assignments.push({ topic: pulled.topic, partition: pulled.index, offset: await this.#position(pulled) });
     }
     await consumer.assign(assignments);
     const listed = env.clock.monotonic();

@@ -144,6 +144,39 @@ describe('a Kafka link that pulls', () => {
     },
   );
 
+  it('begins with what can be read, also when a partition has no leader at the start', async () => {
+    kafka.create('commands.a', 2);
+    for (const index of [0, 1]) send('commands.a', 0, 5, [], index);
+    leads(-1);
+    await edge.start();
+    await until(() => stored('commands.a').length === 5, 'the partition that can be read');
+    await until(() => edge.status.pullFailing === 1, 'the other one shows');
+    leads(1);
+    await until(() => stored('commands.a', 1).length === 5, 'the rest');
+    expect(edge.status).toMatchObject({ lastError: null, pullFailing: 0 });
+  });
+
+  it('goes on with the first record that retention upstream has left, or where upstream ends when that lost records', async () => {
+    kafka.create('commands.a', 1);
+    send('commands.a', 0, 5);
+    await edge.start();
+    await until(() => stored('commands.a').length === 5, 'all of it');
+    const upstream = kafka.partition('commands.a');
+    send('commands.a', 5, 30);
+    upstream.batches.splice(0, 20);
+    upstream.start = 20;
+    const left = [...upTo(5), ...upTo(30).slice(20)];
+    await until(() => stored('commands.a').length >= left.length, 'what is left');
+    expect(numbers('commands.a')).toEqual(left);
+    upstream.loseLast(3);
+    // A fetch that is refused, two looks at where it begins and ends (with metadata), and a fetch at the end.
+    const { activity } = kafka;
+    await until(() => kafka.activity > activity + 10, 'it has found the end');
+    send('commands.a', 100, 102);
+    await until(() => stored('commands.a').length >= left.length + 2, 'what is new there');
+    expect(numbers('commands.a')).toEqual([...left, 100, 101]);
+  });
+
   it('shows that upstream has gone while it was reading', async () => {
     kafka.create('commands.a', 2);
     send('commands.a', 0, 5);
