@@ -261,7 +261,7 @@ function linksSection(all) {
       );
     return button(paused ? 'Resume' : 'Pause', act);
   };
-  const kinds = { live: 'good', draining: 'warn', 'backing-off': 'bad', failed: 'bad' };
+  const kinds = { live: 'good', draining: 'warn', 'backing-off': 'bad', blocked: 'bad' };
   return section(
     'Links',
     [],
