@@ -8,8 +8,13 @@ const MiB = 1024 * KiB;
 // Frames and packets
 /** Kafka's socket.request.max.bytes is 100 MiB; an edge host cannot hold that. A larger frame closes the connection. */
 export const KAFKA_REQUEST_MAX_BYTES = 8 * MiB;
-/** A response is built in memory before it is sent: Fetch is cut to this whatever the client asks for. */
+/** A response is built in memory before it is sent. */
 export const KAFKA_RESPONSE_MAX_BYTES = 8 * MiB;
+/**
+ * Fetch is cut to this whatever the client asks for, except for one batch that is larger: with 8 MiB a consumer of 200 partitions that
+ * was behind made the broker 35 MB larger, and was 5 % faster.
+ */
+export const FETCH_ANSWER_MAX_BYTES = 2 * MiB;
 /** [MQTT-3.1.2-24] announced as Maximum Packet Size; 3.1.1 clients that exceed it are disconnected. */
 export const MQTT_PACKET_MAX_BYTES = 1 * MiB;
 /** One record batch as it is stored. */
@@ -128,6 +133,7 @@ assert(
   KAFKA_REQUEST_MAX_BYTES <= KAFKA_PARTIAL_REQUESTS_MAX_BYTES,
   'KAFKA_REQUEST_MAX_BYTES <= KAFKA_PARTIAL_REQUESTS_MAX_BYTES',
 );
+assert(FETCH_ANSWER_MAX_BYTES <= KAFKA_RESPONSE_MAX_BYTES, 'FETCH_ANSWER_MAX_BYTES <= KAFKA_RESPONSE_MAX_BYTES');
 assert(KAFKA_RESPONSE_MAX_BYTES <= KAFKA_OUTPUT_MAX_BYTES, 'KAFKA_RESPONSE_MAX_BYTES <= KAFKA_OUTPUT_MAX_BYTES');
 assert(SOURCE_RECORD_MAX_BYTES <= BATCH_MAX_BYTES, 'SOURCE_RECORD_MAX_BYTES <= BATCH_MAX_BYTES');
 assert(SOURCE_FILES_MAX <= SOURCE_POSITIONS_MAX, 'SOURCE_FILES_MAX <= SOURCE_POSITIONS_MAX');

@@ -4,7 +4,7 @@
  */
 import type { Timer } from '../env.ts';
 import { asHeadwaterError } from '../errors.ts';
-import { KAFKA_OUTPUT_MAX_BYTES, KAFKA_RESPONSE_MAX_BYTES } from '../limits.ts';
+import { FETCH_ANSWER_MAX_BYTES, KAFKA_OUTPUT_MAX_BYTES, KAFKA_RESPONSE_MAX_BYTES } from '../limits.ts';
 import type { Partition, Waiter } from '../log/types.ts';
 import { CODECS, codecNumberOf } from '../wire/batch/record-batch.ts';
 import type { fetch } from '../wire/kafka/api/01-fetch.ts';
@@ -79,8 +79,8 @@ export class FetchOperation implements Waiter {
       partitions += wanted.length;
     }
     const room = KAFKA_OUTPUT_MAX_BYTES - context.outputBytes;
-    const limit = Math.min(KAFKA_RESPONSE_MAX_BYTES - partitions * PARTITION_OVERHEAD_BYTES, request.maxBytes, room);
-    this.#bytesLeft = Math.max(0, limit);
+    const limit = KAFKA_RESPONSE_MAX_BYTES - partitions * PARTITION_OVERHEAD_BYTES;
+    this.#bytesLeft = Math.max(0, Math.min(limit, FETCH_ANSWER_MAX_BYTES, request.maxBytes, room));
   }
 
   /** Answers with what is there, or after maxWaitMs, or when minBytes have come, or when the connection ends. */
