@@ -1,6 +1,6 @@
 /** `headwater consume`. */
 import { Admin } from '../client/admin.ts';
-import { type Assignment, type ConsumedRecord, Consumer, type Position } from '../client/consumer.ts';
+import { type Assignment, type ConsumedRecord, Consumer, isAtEnd } from '../client/consumer.ts';
 import { UpstreamError } from '../client/error.ts';
 import { systemEnv } from '../env.ts';
 import { unitsOf, withUnits } from '../http/units.ts';
@@ -168,11 +168,6 @@ async function copy(consumer: Consumer, io: Io, format: Format, until: Until): P
     } else if (clock.monotonic() - last >= until.timeoutMs) return;
     if (until.atEnd && consumer.positions().every(isAtEnd)) return;
   }
-}
-
-/** One that could not be read may have more. */
-function isAtEnd({ offset, highWatermark, error }: Position): boolean {
-  return error === null && highWatermark >= 0 && offset >= highWatermark;
 }
 
 /** What was printed is what is committed: nothing is skipped when the group resumes. */

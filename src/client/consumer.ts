@@ -66,6 +66,11 @@ export interface Position {
   readonly error: HeadwaterError | null;
 }
 
+/** Everything that is there was read, and nothing kept it from being read. */
+export function isAtEnd({ offset, highWatermark, error }: Position): boolean {
+  return error === null && highWatermark >= 0 && offset >= highWatermark;
+}
+
 interface Reading {
   readonly topic: string;
   readonly partition: number;

@@ -1,6 +1,6 @@
 /** The demo's consumer: every record of a topic over the Kafka protocol, live or up to the present end. */
 import { Cluster } from '../client/cluster.ts';
-import { type ConsumedRecord, Consumer } from '../client/consumer.ts';
+import { type ConsumedRecord, Consumer, isAtEnd } from '../client/consumer.ts';
 import type { Env } from '../env.ts';
 
 export type { ConsumedRecord };
@@ -35,7 +35,7 @@ export class Reader {
     const records: ConsumedRecord[] = [];
     do {
       records.push(...(await this.#consumer.poll()));
-    } while (this.#consumer.positions().some(({ offset, highWatermark }) => offset < highWatermark));
+    } while (!this.#consumer.positions().every(isAtEnd));
     return records;
   }
 
