@@ -274,7 +274,7 @@ describe('a pair of brokers', () => {
     await follows(second);
     const phone = await Phone.connect(first);
     expect(phone.present).toBe(false);
-    await phone.client.subscribeAsync(['plant/#', '$share/workers/work/#'], { qos: 1 });
+    await phone.client.subscribeAsync(['plant/#', '$share/staff/jobs/#'], { qos: 1 });
     await phone.client.endAsync();
     const device = await mqtt.connectAsync(first.mqttUrl, {
       protocolVersion: 5,
@@ -285,7 +285,7 @@ describe('a pair of brokers', () => {
     await device.publishAsync('state/pump', 'on', { qos: 1, retain: true });
     await device.publishAsync('state/valve', 'open', { qos: 1, retain: true });
     for (let i = 0; i < 5; i++) await device.publishAsync('plant/1', `reading ${i}`, { qos: 1 });
-    for (let i = 0; i < 3; i++) await device.publishAsync('work/1', `job ${i}`, { qos: 1 });
+    for (let i = 0; i < 3; i++) await device.publishAsync('jobs/1', `job ${i}`, { qos: 1 });
     await follows(second);
     await pause(2_000);
     device.on('error', () => undefined);

@@ -2,6 +2,7 @@
 import { afterEach, expect, test } from 'vitest';
 import type { Pair } from '../../src/kafka/context.ts';
 import { apiVersions } from '../../src/wire/kafka/api/18-api-versions.ts';
+import { alterClientQuotas } from '../../src/wire/kafka/api/49-alter-client-quotas.ts';
 import { fetchPairState } from '../../src/wire/kafka/api/20000-fetch-pair-state.ts';
 import { KAFKA_ERROR } from '../../src/wire/kafka/errors.ts';
 import { RawClient, type StartedEdge, startEdge } from './start-edge.ts';
@@ -59,6 +60,16 @@ test('one that follows gives nothing', async () => {
   const client = await connect({ pair: pairOf({ follows: () => true }) });
   const answer = await client.request(fetchPairState, 0, ASK);
   expect(answer).toMatchObject({ errorCode: KAFKA_ERROR.NOT_LEADER_OR_FOLLOWER, rows: [] });
+});
+
+test('one that follows takes no quota: the next pass would take it away', async () => {
+  const client = await connect({ pair: pairOf({ follows: () => true }) });
+  const entry = {
+    entity: [{ entityType: 'user', entityName: 'ann' }],
+    ops: [{ key: 'producer_byte_rate', value: 1_000, remove: false }],
+  };
+  const { entries } = await client.request(alterClientQuotas, 1, { entries: [entry], validateOnly: false });
+  expect(entries[0]).toMatchObject({ errorCode: KAFKA_ERROR.NOT_CONTROLLER });
 });
 
 test('who may not alter the cluster gets nothing', async () => {

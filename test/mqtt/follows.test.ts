@@ -1,18 +1,7 @@
 /** An edge whose broker follows another: what is stored is a copy of the leader's, and waits for the promotion. */
-import { afterEach, describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished } from 'vitest';
 import { copiedRows } from '../../src/standby/pair-rows.ts';
 import { opened, startEdge, type TestEdge } from './harness.ts';
-
-let running: TestEdge[] = [];
-async function start(...args: Parameters<typeof startEdge>): Promise<TestEdge> {
-  const edge = await startEdge(...args);
-  running.push(edge);
-  return edge;
-}
-afterEach(async () => {
-  for (const edge of running) await edge.stop().catch(() => undefined);
-  running = [];
-});
 
 async function rowsOf(edge: TestEdge): Promise<string[]> {
   const rows: string[] = [];
@@ -24,7 +13,7 @@ async function rowsOf(edge: TestEdge): Promise<string[]> {
 
 describe('the edge of a broker that follows', () => {
   it('reads and changes nothing of sessions, wills and retained messages; the one that leads then has them all', async () => {
-    const first = await start();
+    const first = await startEdge();
     const expiry = { clean: false, properties: { sessionExpiryInterval: 1000 } };
     const subscriber = await opened(first.port, 5, { ...expiry, clientId: 'subscriber' });
     await subscriber.subscribe('wills', 1);
@@ -37,20 +26,19 @@ describe('the edge of a broker that follows', () => {
     device.send({ cmd: 'publish', topic: 'kept', payload: 'state', qos: 1, retain: true, messageId: 1 });
     await device.next('puback');
     const { disk } = first;
-    running = [];
     first.crash();
 
-    const second = await start({}, { follows: () => true }, disk);
+    const second = await startEdge({}, { follows: () => true }, disk);
     const before = await rowsOf(second);
     expect(before.length).toBeGreaterThanOrEqual(6);
     expect(second.counterNow('headwater_mqtt_wills')).toBe(0);
     expect(second.counterNow('headwater_mqtt_retained_messages')).toBe(0);
-    running = [];
     await second.edge.stop();
     expect(await rowsOf(second)).toEqual(before);
     disk.crash();
 
-    const third = await start({}, {}, disk);
+    const third = await startEdge({}, {}, disk);
+    onTestFinished(() => third.stop());
     const again = await opened(third.port, 5, { ...expiry, clientId: 'subscriber' });
     const got = [await again.next('publish'), await again.next('publish')];
     expect(got.map(({ payload }) => String(payload))).toEqual(['gone', 'gone']);

@@ -18,6 +18,9 @@ export const alterClientQuotasHandler = handler({
           const errorMessage = `user ${connection.user ?? 'anonymous'} may not alter the cluster's quotas`;
           return { errorCode: KAFKA_ERROR.CLUSTER_AUTHORIZATION_FAILED, errorMessage };
         }
+        // What is here is a copy of the leader's.
+        if (context.pair?.follows() === true)
+          throw new HeadwaterError('NOT_CONTROLLER', 'this broker follows another, which leads');
         if (context.quotas === null) throw new HeadwaterError('INVALID_REQUEST', 'this broker keeps no quotas');
         const changes = new Map(ops.map(({ key, value, remove }) => [key, remove ? null : value]));
         if (changes.size < ops.length)
